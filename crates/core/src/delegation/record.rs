@@ -1,0 +1,316 @@
+//! What is known of one delegation, and how an event changes it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::state::{Outcome, State, StopCause};
+use crate::id::{Attempt, DelegationId, ProjectId, SessionId};
+use crate::permission::Rule;
+
+/// A model as the host names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// The provider's ID.
+    #[serde(rename = "providerID")]
+    pub provider: String,
+    /// The model's ID at that provider.
+    #[serde(rename = "modelID")]
+    pub model: String,
+    /// The variant (reasoning effort and the like), if one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+/// What the child may do, and how far that is enforced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Access {
+    /// The child session's own permission rules.
+    pub rules: Vec<Rule>,
+    /// What of the agent's remains open by pattern, MCP or foreign plugin; empty means enforced.
+    pub open: Vec<String>,
+    /// What the agent has and the child does not get.
+    pub withheld: Vec<String>,
+}
+
+/// What was asked for; it never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The one ID.
+    pub id: DelegationId,
+    /// The project it belongs to.
+    pub project: ProjectId,
+    /// The host's directory in which the child session lives.
+    pub directory: String,
+    /// The session that delegated.
+    pub parent: SessionId,
+    /// The top of the parent's tree.
+    pub root: SessionId,
+    /// Which host installation may run it: a digest of HOME and the XDG folders.
+    pub host: String,
+    /// The persona that does it.
+    pub agent: String,
+    /// The agent's own model, or the parent's where it has none.
+    pub model: Option<Model>,
+    /// The work, as the caller wrote it.
+    pub prompt: String,
+    /// Whether the child is asked to open with a title and a summary.
+    pub ask_title: bool,
+    /// What the child may do.
+    pub access: Access,
+    /// When it was accepted.
+    pub registered_at: Timestamp,
+    /// Running time allowed over all attempts, in milliseconds; none for no limit.
+    pub max_run_ms: Option<u64>,
+    /// How long nothing may be heard, in milliseconds; none for no limit.
+    pub stall_ms: Option<u64>,
+    /// How many attempts there may be.
+    pub max_attempts: u32,
+}
+
+/// Where a delegation stands inside its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "phase")]
+pub enum Phase {
+    /// Waiting for a slot.
+    Queued,
+    /// Interrupted; waiting for a host and a slot.
+    Waiting {
+        /// What interrupted the last attempt.
+        why: String,
+    },
+    /// The intent to start the attempt is recorded; the child or its prompt may not be there yet.
+    Starting,
+    /// The host has accepted the prompt.
+    Working,
+    /// The intent to stop is recorded; the proof of the end is awaited.
+    Stopping {
+        /// Why it is stopped.
+        #[serde(flatten)]
+        cause: StopCause,
+    },
+    /// Outcome and text are stored, the artifact is being written.
+    Finishing {
+        /// What was decided.
+        outcome: Outcome,
+        /// The last failure to write the artifact, if there was one.
+        write_error: Option<String>,
+    },
+    /// Terminal.
+    Ended {
+        /// What was decided.
+        outcome: Outcome,
+    },
+}
+
+/// One delegation as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delegation {
+    /// What was asked for.
+    pub spec: Spec,
+    /// Where it stands.
+    pub state: State,
+    /// Where it stands inside its state.
+    pub phase: Phase,
+    /// The current attempt; 0 before the first.
+    pub attempt: Attempt,
+    /// The child session, once there is one.
+    pub child: Option<SessionId>,
+    /// The host process that runs the current attempt: pid and start time, as `brigade-os` writes them.
+    pub runner: Option<String>,
+    /// When the first attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When the outcome was decided.
+    pub decided_at: Option<Timestamp>,
+    /// When it became terminal.
+    pub ended_at: Option<Timestamp>,
+    /// Running time of earlier attempts, in milliseconds.
+    pub spent_ms: u64,
+}
+
+/// What happened; the log of these is the delegation's timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// It was accepted.
+    Registered,
+    /// An attempt begins; nothing was asked of the host yet.
+    Started {
+        /// Its number.
+        attempt: Attempt,
+        /// The host process that is to run it.
+        runner: String,
+    },
+    /// The child session exists.
+    ChildReady {
+        /// The attempt for which it was made or found.
+        attempt: Attempt,
+        /// The session.
+        session: SessionId,
+    },
+    /// The host has accepted the prompt.
+    Prompted {
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// A stop was ordered.
+    StopOrdered {
+        /// The attempt that is stopped.
+        attempt: Attempt,
+        /// Why.
+        #[serde(flatten)]
+        cause: StopCause,
+    },
+    /// An attempt was cut off; the next one waits for a host.
+    Interrupted {
+        /// The attempt that was cut off.
+        attempt: Attempt,
+        /// By what.
+        why: String,
+        /// Its running time in milliseconds.
+        ran_ms: u64,
+    },
+    /// Outcome, reason and text are stored.
+    Decided {
+        /// The attempt that was decided.
+        attempt: Attempt,
+        /// The outcome.
+        outcome: Outcome,
+        /// Running time of this attempt in milliseconds.
+        ran_ms: u64,
+    },
+    /// The artifact could not be written; it is tried again.
+    ArtifactFailed {
+        /// Why.
+        error: String,
+    },
+    /// The artifact is on disk; the state is terminal.
+    Ended {
+        /// The outcome.
+        outcome: Outcome,
+    },
+}
+
+impl Event {
+    /// The event's name as it stands in the timeline.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Registered => "registered",
+            Event::Started { .. } => "started",
+            Event::ChildReady { .. } => "child_ready",
+            Event::Prompted { .. } => "prompted",
+            Event::StopOrdered { .. } => "stop_ordered",
+            Event::Interrupted { .. } => "interrupted",
+            Event::Decided { .. } => "decided",
+            Event::ArtifactFailed { .. } => "artifact_failed",
+            Event::Ended { .. } => "ended",
+        }
+    }
+}
+
+impl Delegation {
+    /// A delegation as it is when it has just been registered.
+    pub fn new(spec: Spec) -> Self {
+        Self {
+            spec,
+            state: State::Registered,
+            phase: Phase::Queued,
+            attempt: Attempt(0),
+            child: None,
+            runner: None,
+            started_at: None,
+            decided_at: None,
+            ended_at: None,
+            spent_ms: 0,
+        }
+    }
+
+    /// Rebuilds the record from its log.
+    pub fn replay<'a>(spec: Spec, events: impl IntoIterator<Item = &'a (Timestamp, Event)>) -> Self {
+        let mut delegation = Self::new(spec);
+        for (at, event) in events {
+            delegation.evolve(event, *at);
+        }
+        delegation
+    }
+
+    /// Folds one event in.
+    pub fn evolve(&mut self, event: &Event, at: Timestamp) {
+        match event {
+            Event::Registered => {}
+            Event::Started { attempt, runner } => {
+                self.state = State::Running;
+                self.phase = Phase::Starting;
+                self.attempt = *attempt;
+                self.runner = Some(runner.clone());
+                self.started_at.get_or_insert(at);
+            }
+            Event::ChildReady { session, .. } => self.child = Some(session.clone()),
+            Event::Prompted { .. } => self.phase = Phase::Working,
+            Event::StopOrdered { cause, .. } => self.phase = Phase::Stopping { cause: *cause },
+            Event::Interrupted {
+                attempt,
+                why,
+                ran_ms,
+            } => {
+                self.phase = Phase::Waiting { why: why.clone() };
+                self.attempt = attempt.next();
+                self.runner = None;
+                self.spent_ms = self.spent_ms.saturating_add(*ran_ms);
+            }
+            Event::Decided {
+                outcome, ran_ms, ..
+            } => {
+                self.spent_ms = self.spent_ms.saturating_add(*ran_ms);
+                self.decided_at = Some(at);
+                self.phase = Phase::Finishing {
+                    outcome: outcome.clone(),
+                    write_error: None,
+                };
+            }
+            Event::ArtifactFailed { error } => {
+                if let Phase::Finishing { write_error, .. } = &mut self.phase {
+                    *write_error = Some(error.clone());
+                }
+            }
+            Event::Ended { outcome } => {
+                self.state = outcome.state;
+                self.ended_at = Some(at);
+                self.phase = Phase::Ended {
+                    outcome: outcome.clone(),
+                };
+            }
+        }
+    }
+
+    /// The outcome, from the moment on at which it is decided.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.phase {
+            Phase::Finishing { outcome, .. } | Phase::Ended { outcome } => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// Whether it occupies one of the slots that limit how many run at once.
+    pub fn holds_slot(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Starting | Phase::Working | Phase::Stopping { .. }
+        )
+    }
+
+    /// Whether it could start or go on as soon as there is a slot and a host.
+    pub fn is_startable(&self) -> bool {
+        matches!(self.phase, Phase::Queued | Phase::Waiting { .. })
+    }
+
+    /// Whether the parent is to hear of its end: one that ended because the parent was deleted has
+    /// nobody to tell.
+    pub fn notifies(&self) -> bool {
+        !matches!(
+            self.outcome().map(|outcome| &outcome.reason),
+            Some(super::Reason::Cancelled {
+                by: super::Actor::ParentDeleted
+            })
+        )
+    }
+}

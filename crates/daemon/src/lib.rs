@@ -1,0 +1,1 @@
+//! The engine, recovery, scheduling, delivery and the HTTP server.

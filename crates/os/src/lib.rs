@@ -1,0 +1,1 @@
+//! What Brigade asks of the operating system: paths, process identity, exits, locks.

@@ -1,0 +1,1 @@
+//! What travels on Brigade's socket: versioned types and error codes.

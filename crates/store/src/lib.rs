@@ -1,0 +1,1 @@
+//! SQLite, migrations, artifacts and search: the only crate that knows SQL.

@@ -1,0 +1,1 @@
+//! Scripted model, real-OpenCode rig, test daemon, fake clock.
