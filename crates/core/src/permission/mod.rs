@@ -1,0 +1,8 @@
+//! The host's permission rules, evaluated as the host does, and what follows from them for a child:
+//! which rules its session gets, so that reading is enforced and not guessed.
+
+mod rule;
+mod wildcard;
+
+pub use rule::{Action, Rule, Ruleset, mcp_prefix, permission_of};
+pub use wildcard::matches;
