@@ -1,5 +1,9 @@
 //! The texts that models and people see. All pure: small views in, text out.
 
+pub mod artifact;
+pub mod ledger;
 pub mod line;
 pub mod notice;
+pub mod replies;
+pub mod rules;
 pub mod title;

@@ -1,0 +1,111 @@
+//! What every session of a root agent pays for on every turn: the rules in the system text and the
+//! schemas of the tools. Kept short, and tested to stay so.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Most characters that rules and tool schemas may have together.
+pub const BUDGET: usize = 2_600;
+
+/// The rules for the model, for the system text of sessions that may delegate.
+pub const RULES: &str = "\
+# Background delegation
+`delegate` starts a read-only agent in the background and returns an ID at once, while you go on.
+- Delegate research, code search and review that can stand alone; start independent pieces together, one \
+call each. Do quick lookups yourself. Agents that edit files: use `task`.
+- The agent sees nothing of this conversation: put goal, paths, limits and the wanted form of answer into \
+the prompt.
+- Then do other work. Never poll or sleep, never wait idle: a `<task-notification>` comes by itself when one \
+ends. If everything left depends on results, say what is under way and end your turn; you will be woken.
+- Notifications and `<delegation-ledger>` are automatic, not the person's words.
+- Read what you need with `delegation_read` once a delegation has ended, before you rely on it.";
+
+/// A tool as the host offers it to the model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ToolSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub description: &'static str,
+    /// The JSON Schema of each argument, by its name.
+    pub properties: Value,
+    /// The arguments that can't be left out.
+    pub required: &'static [&'static str],
+}
+
+/// The tools, in the order in which they are offered. No agent is named in them: which ones there are
+/// changes, and a wrong name is answered with the list.
+pub fn tools() -> Vec<ToolSpec> {
+    vec![
+        ToolSpec {
+            name: "delegate",
+            description: "Start background work by a read-only agent. Returns its ID at once; a \
+                          task-notification follows when it ends.",
+            properties: json!({
+                "prompt": {"type": "string", "description": "The whole task; the agent knows nothing else"},
+                "agent": {"type": "string", "description": "Agent's name, e.g. explore"},
+                "timeout_minutes": {"type": "number", "description": "Own time limit; 0 for none"},
+            }),
+            required: &["prompt", "agent"],
+        },
+        ToolSpec {
+            name: "delegation_read",
+            description: "The result of a delegation of this project. If it still runs, this blocks until it ends.",
+            properties: json!({
+                "id": {"type": "string"},
+                "offset": {"type": "integer", "description": "Where to go on in a long result"},
+            }),
+            required: &["id"],
+        },
+        ToolSpec {
+            name: "delegation_list",
+            description: "Find earlier delegations. Not for checking on progress.",
+            properties: json!({
+                "query": {"type": "string", "description": "Words to search prompts and results for"},
+                "scope": {"type": "string", "enum": ["session", "project"]},
+            }),
+            required: &[],
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_and_schemas_stay_within_the_budget() {
+        // Counted as a provider gets them: each tool as an object schema under its name.
+        let schemas: usize = tools()
+            .iter()
+            .map(|tool| {
+                let sent = json!({
+                    "type": "function",
+                    "function": {
+                        "name": tool.name,
+                        "description": tool.description,
+                        "parameters": {
+                            "type": "object",
+                            "properties": tool.properties,
+                            "required": tool.required,
+                            "additionalProperties": false,
+                        },
+                    },
+                });
+                sent.to_string().chars().count()
+            })
+            .sum();
+        let total = RULES.chars().count() + schemas;
+        assert!(total < BUDGET, "{total} characters ({schemas} of them schemas)");
+    }
+
+    #[test]
+    fn every_required_argument_has_a_schema() {
+        for tool in tools() {
+            for name in tool.required {
+                assert!(tool.properties[*name].is_object(), "{}: {name}", tool.name);
+            }
+            assert!(RULES.contains("delegate") && tool.name.starts_with("delegat"));
+        }
+    }
+}
