@@ -1,1 +1,21 @@
 //! What Brigade asks of the operating system: paths, process identity, exits, locks.
+//!
+//! The only crate that knows Linux from macOS, and the only one in which `unsafe` may stand.
+
+pub mod lock;
+pub mod paths;
+pub mod process;
+pub mod spawn;
+
+use rustix::process::geteuid;
+
+/// The user this process acts for.
+pub fn user_id() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Whether the peer of a connection, by the user ID the socket reports, is the user we act for.
+/// Root is somebody else: what runs as root has no business in a user's daemon.
+pub fn peer_is_me(uid: u32) -> bool {
+    uid == user_id()
+}

@@ -1,0 +1,91 @@
+//! An exclusive lock on a file, held for the life of a process.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// A lock that is held until it is dropped or its process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock at `path`, or says with `None` that another process holds it. The file holds
+    /// the holder's process ID, for people to look at, and is never removed: removing it would let
+    /// two processes lock two files of one name.
+    ///
+    /// # Errors
+    /// When the file can't be opened or locked.
+    pub fn acquire(path: &Path) -> io::Result<Option<Self>> {
+        loop {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .mode(0o600)
+                .open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // Somebody may have cleaned the folder between opening and locking. What is locked then
+            // is no longer what others will open.
+            if !is_still(&file, path)? {
+                continue;
+            }
+            file.set_len(0)?;
+            writeln!(file, "{}", std::process::id())?;
+            return Ok(Some(Self { _file: file }));
+        }
+    }
+}
+
+/// Whether `file` is the one that stands at `path` now.
+fn is_still(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((held.dev(), held.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_holds_it_and_dropping_frees_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = Lock::acquire(&path).unwrap().unwrap();
+        assert!(Lock::acquire(&path).unwrap().is_none());
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.trim(), std::process::id().to_string());
+        drop(first);
+        assert!(Lock::acquire(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_is_recognised() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let file = File::create(&path).unwrap();
+        assert!(is_still(&file, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!is_still(&file, &path).unwrap());
+        let _other = File::create(&path).unwrap();
+        assert!(!is_still(&file, &path).unwrap());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Lock::acquire(&dir.path().join("no/lock")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,53 @@
+//! macOS: `proc_pidinfo` for the start time, a kqueue for the end.
+
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::OwnedFd;
+
+use rustix::event::kqueue::{
+    Event, EventFilter, EventFlags, ProcessEvents, kevent_timespec, kqueue,
+};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+/// When a live process started, in microseconds since 1970.
+pub(super) fn start_time(pid: Pid) -> Option<u64> {
+    let mut info = MaybeUninit::<libc::proc_bsdinfo>::zeroed();
+    let size = i32::try_from(size_of::<libc::proc_bsdinfo>()).ok()?;
+    #[expect(unsafe_code, reason = "no safe call tells a process's start time")]
+    // SAFETY: the buffer is of the size that is named, and any bytes make a `proc_bsdinfo`.
+    let info = unsafe {
+        let filled = libc::proc_pidinfo(
+            pid.as_raw_nonzero().get(),
+            libc::PROC_PIDTBSDINFO,
+            0,
+            info.as_mut_ptr().cast(),
+            size,
+        );
+        (filled == size).then(|| info.assume_init())?
+    };
+    let zombie = info.pbi_status == libc::SZOMB;
+    (!zombie).then(|| info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec)
+}
+
+/// Something that becomes readable once the process has ended: a kqueue that holds that event.
+pub(super) fn watch(pid: Pid) -> Result<OwnedFd, Errno> {
+    let queue = kqueue()?;
+    let exit = Event::new(
+        EventFilter::Proc {
+            pid,
+            flags: ProcessEvents::EXIT,
+        },
+        EventFlags::ADD,
+        std::ptr::null_mut(),
+    );
+    let mut none: [Event; 0] = [];
+    #[expect(
+        unsafe_code,
+        reason = "rustix can't know that the event refers to no descriptor"
+    )]
+    // SAFETY: the event refers to a process, not to a file descriptor.
+    unsafe {
+        kevent_timespec(&queue, &[exit], &mut none, None)?;
+    }
+    Ok(queue)
+}
