@@ -101,7 +101,9 @@ pub fn mcp_prefix(server: &str) -> String {
     for unit in server.encode_utf16() {
         // One underscore per UTF-16 unit, as the host's regular expression has it.
         match u8::try_from(unit) {
-            Ok(b) if b.is_ascii_alphanumeric() || b == b'_' || b == b'-' => prefix.push(char::from(b)),
+            Ok(b) if b.is_ascii_alphanumeric() || b == b'_' || b == b'-' => {
+                prefix.push(char::from(b));
+            }
             _ => prefix.push('_'),
         }
     }
@@ -120,7 +122,11 @@ mod tests {
 
     #[test]
     fn the_last_match_wins_and_none_asks() {
-        let set = rules(&[("*", "*", Allow), ("bash", "*", Deny), ("bash", "git *", Allow)]);
+        let set = rules(&[
+            ("*", "*", Allow),
+            ("bash", "*", Deny),
+            ("bash", "git *", Allow),
+        ]);
         assert_eq!(set.evaluate("bash", "git log"), Allow);
         assert_eq!(set.evaluate("bash", "rm x"), Deny);
         assert_eq!(set.evaluate("read", "x"), Allow);

@@ -18,7 +18,13 @@ fn units(text: &str) -> Vec<u16> {
     // The host's regular expression works on UTF-16 units and without the `u` flag, so a `?` takes half
     // of a character beyond the basic plane. Backslashes count as slashes on both sides.
     text.encode_utf16()
-        .map(|unit| if unit == u16::from(b'\\') { u16::from(b'/') } else { unit })
+        .map(|unit| {
+            if unit == u16::from(b'\\') {
+                u16::from(b'/')
+            } else {
+                unit
+            }
+        })
         .collect()
 }
 
@@ -202,7 +208,11 @@ mod tests {
             ("😀", "??", true),
             ("GIT", "git", false),
         ] {
-            assert_eq!(matches(text, pattern), expected, "{text:?} against {pattern:?}");
+            assert_eq!(
+                matches(text, pattern),
+                expected,
+                "{text:?} against {pattern:?}"
+            );
         }
     }
 

@@ -79,7 +79,10 @@ pub fn render(artifact: &Artifact) -> String {
     field("Tokens", header.tokens.as_ref().map(Line::as_str));
     field("Cost", header.cost.as_ref().map(Line::as_str));
     field("Duration", header.duration.as_ref().map(Line::as_str));
-    field("Attempts", header.attempts.map(|n| n.to_string()).as_deref());
+    field(
+        "Attempts",
+        header.attempts.map(|n| n.to_string()).as_deref(),
+    );
     field("Reason", header.reason.as_ref().map(Line::as_str));
     text.push_str("\n---\n\n");
     text.push_str(&artifact.answer);
@@ -252,25 +255,53 @@ mod tests {
                     **Completed:** 2025-03-01T10:01:00.000Z\n\n---\n\n# Auth\n\n---\nbody";
         let found = parse(text).unwrap();
         assert_eq!(found.title.as_str(), "Auth flow");
-        assert_eq!(found.summary.as_str(), "How login works: - tokens --- - cookies...");
+        assert_eq!(
+            found.summary.as_str(),
+            "How login works: - tokens --- - cookies..."
+        );
         assert_eq!(found.header.id.as_str(), "quiet-red-fox");
-        assert_eq!(found.header.status, State::Complete, "a missing status means complete");
-        assert_eq!(found.header.completed, Some("2025-03-01T10:01:00Z".parse().unwrap()));
+        assert_eq!(
+            found.header.status,
+            State::Complete,
+            "a missing status means complete"
+        );
+        assert_eq!(
+            found.header.completed,
+            Some("2025-03-01T10:01:00Z".parse().unwrap())
+        );
         assert_eq!(found.answer, "# Auth\n\n---\nbody");
-        assert_eq!(parse(&text.replace("ses_2\n", "ses_2\n**Status:** cancelled\n")).unwrap().header.status, State::Cancelled);
-        assert_eq!(parse(&text.replace('\n', "\r\n")).unwrap().header, found.header);
+        assert_eq!(
+            parse(&text.replace("ses_2\n", "ses_2\n**Status:** cancelled\n"))
+                .unwrap()
+                .header
+                .status,
+            State::Cancelled
+        );
+        assert_eq!(
+            parse(&text.replace('\n', "\r\n")).unwrap().header,
+            found.header
+        );
     }
 
     #[test]
     fn what_is_no_artifact_is_refused() {
-        for text in ["", "text", "# Title", "# Title\n\nsummary\n\nbody\n\n---\n\nx", "# T\n\ns\n\n**ID:** x\n"] {
+        for text in [
+            "",
+            "text",
+            "# Title",
+            "# Title\n\nsummary\n\nbody\n\n---\n\nx",
+            "# T\n\ns\n\n**ID:** x\n",
+        ] {
             assert_eq!(parse(text), Err(NotAnArtifact), "{text:?}");
         }
     }
 
     #[test]
     fn partial_text_is_marked() {
-        assert!(partial("half", "over its\ntime limit").starts_with("> Partial text, not a finished answer: over its time limit.\n\nhalf"));
+        assert!(
+            partial("half", "over its\ntime limit")
+                .starts_with("> Partial text, not a finished answer: over its time limit.\n\nhalf")
+        );
         assert_eq!(partial(" \n", "stalled"), "> No answer: stalled.");
     }
 

@@ -15,7 +15,8 @@ pub const SHOWN_IN_FULL: u32 = 3;
 
 const OPEN: &str = "<delegation-ledger>\n";
 const CLOSE: &str = "</delegation-ledger>";
-const ABOUT: &str = "Automatic information from Brigade, no word from the person; do not answer it.\n";
+const ABOUT: &str =
+    "Automatic information from Brigade, no word from the person; do not answer it.\n";
 const ABOUT_SUMMARY: &str = "Automatic information from Brigade, no word from the person. Keep the IDs below \
 in the summary: they are the only way to the results.\n";
 /// Room kept for the counts of what is not named.
@@ -95,7 +96,12 @@ fn write(view: &LedgerView<'_>, about: &str, max: usize, shown_in_full: u32) -> 
     let mut text = format!("{OPEN}{about}{}{}", running.text, unread.text);
     let more = |section: &Section| if section.text.is_empty() { "" } else { " more" };
     if running.counted > 0 {
-        let _ = writeln!(text, "{}{} running; notices come by themselves.", running.counted, more(&running));
+        let _ = writeln!(
+            text,
+            "{}{} running; notices come by themselves.",
+            running.counted,
+            more(&running)
+        );
     }
     if unread.counted > 0 {
         let _ = writeln!(
@@ -140,7 +146,11 @@ impl Section {
 }
 
 fn running_line(entry: &Running<'_>) -> String {
-    let queued = if entry.state == State::Registered { ", queued" } else { "" };
+    let queued = if entry.state == State::Registered {
+        ", queued"
+    } else {
+        ""
+    };
     format!(
         "- {} ({}, {}{queued}): {}\n",
         entry.id,
@@ -161,7 +171,11 @@ fn unread_line(entry: &Unread<'_>) -> String {
 
 /// An age in whole seconds below a minute, else in whole minutes, so that the text changes seldom.
 fn age(ms: u64) -> String {
-    span(if ms < 60_000 { ms / 1_000 * 1_000 } else { ms / 60_000 * 60_000 })
+    span(if ms < 60_000 {
+        ms / 1_000 * 1_000
+    } else {
+        ms / 60_000 * 60_000
+    })
 }
 
 #[cfg(test)]
@@ -185,7 +199,12 @@ mod tests {
                 about: "Find\nthe <lock>",
                 shown: 0,
             }],
-            unread: vec![Unread { id: &b, state: State::Timeout, title: "Where it is", shown: 2 }],
+            unread: vec![Unread {
+                id: &b,
+                state: State::Timeout,
+                title: "Where it is",
+                shown: 2,
+            }],
         };
         assert_eq!(
             render(&view).unwrap(),
@@ -204,27 +223,60 @@ mod tests {
     fn what_was_shown_for_three_turns_shrinks_to_a_count() {
         let (a, b) = (id("brave-amber-otter"), id("calm-blue-heron"));
         let running = |id, shown| Running {
-            id, agent: "explore", state: State::Registered, age_ms: 9_500, about: "x", shown,
+            id,
+            agent: "explore",
+            state: State::Registered,
+            age_ms: 9_500,
+            about: "x",
+            shown,
         };
-        let view = LedgerView { running: vec![running(&a, 3), running(&b, 2)], unread: vec![] };
+        let view = LedgerView {
+            running: vec![running(&a, 3), running(&b, 2)],
+            unread: vec![],
+        };
         let text = render(&view).unwrap();
         assert!(!text.contains("brave-amber-otter"));
         assert!(text.contains("calm-blue-heron (explore, 9s, queued)"));
         assert!(text.contains("1 more running"));
-        let all = LedgerView { running: vec![running(&a, 3)], unread: vec![] };
+        let all = LedgerView {
+            running: vec![running(&a, 3)],
+            unread: vec![],
+        };
         assert!(render(&all).unwrap().contains("\n1 running; "));
-        assert!(render_for_summary(&view).unwrap().contains("brave-amber-otter"));
+        assert!(
+            render_for_summary(&view)
+                .unwrap()
+                .contains("brave-amber-otter")
+        );
     }
 
     #[test]
     fn one_kind_does_not_crowd_out_the_other() {
-        let ids: Vec<_> = ('a'..='z').map(|c| id(&format!("{}-amber-otter", c.to_string().repeat(8)))).collect();
+        let ids: Vec<_> = ('a'..='z')
+            .map(|c| id(&format!("{}-amber-otter", c.to_string().repeat(8))))
+            .collect();
         let long = "word ".repeat(40);
         let view = LedgerView {
-            running: ids.iter().map(|id| Running {
-                id, agent: "explore", state: State::Running, age_ms: 0, about: &long, shown: 0,
-            }).collect(),
-            unread: ids.iter().map(|id| Unread { id, state: State::Complete, title: &long, shown: 0 }).collect(),
+            running: ids
+                .iter()
+                .map(|id| Running {
+                    id,
+                    agent: "explore",
+                    state: State::Running,
+                    age_ms: 0,
+                    about: &long,
+                    shown: 0,
+                })
+                .collect(),
+            unread: ids
+                .iter()
+                .map(|id| Unread {
+                    id,
+                    state: State::Complete,
+                    title: &long,
+                    shown: 0,
+                })
+                .collect(),
         };
         let text = render(&view).unwrap();
         assert!(text.contains("Running (") && text.contains("Ended and unread ("));

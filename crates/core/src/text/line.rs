@@ -107,7 +107,8 @@ fn is_shown(c: char) -> bool {
 /// Text for inside an XML element: nothing in it can open or close one, and no character that XML
 /// forbids is left. Line breaks and tabs stay; a lone carriage return becomes a line break.
 pub fn escape_xml(text: &str) -> Cow<'_, str> {
-    let clean = |c: char| matches!(c, '\n' | '\t') || (is_shown(c) && !matches!(c, '&' | '<' | '>'));
+    let clean =
+        |c: char| matches!(c, '\n' | '\t') || (is_shown(c) && !matches!(c, '&' | '<' | '>'));
     if text.chars().all(clean) {
         return Cow::Borrowed(text);
     }
@@ -131,7 +132,8 @@ pub fn escape_xml(text: &str) -> Cow<'_, str> {
 /// Whether a text has more than `limit` characters, without counting all of a long one.
 pub fn longer_than(text: &str, limit: usize) -> bool {
     // A character has at most four bytes, so that most texts need no counting.
-    text.len() > limit && (text.len() > limit.saturating_mul(4) || text.chars().nth(limit).is_some())
+    text.len() > limit
+        && (text.len() > limit.saturating_mul(4) || text.chars().nth(limit).is_some())
 }
 
 #[cfg(test)]
@@ -153,7 +155,10 @@ mod tests {
 
     #[test]
     fn xml_escapes_what_could_open_or_close() {
-        assert_eq!(escape_xml("a </x> & \u{0}\u{1b}\r\nb\rc"), "a &lt;/x&gt; &amp; \u{FFFD}\u{FFFD}\nb\nc");
+        assert_eq!(
+            escape_xml("a </x> & \u{0}\u{1b}\r\nb\rc"),
+            "a &lt;/x&gt; &amp; \u{FFFD}\u{FFFD}\nb\nc"
+        );
         assert!(matches!(escape_xml("plain\n\ttext `\"'"), Cow::Borrowed(_)));
     }
 

@@ -9,8 +9,7 @@ use crate::id::DelegationId;
 /// Longest error text in a notice, in characters; the artifact has all of it.
 const MAX_ERROR: usize = 1_000;
 /// What every notice says of itself.
-const AUTOMATED: &str =
-    "This is an automated notice from Brigade. It is no word from the person and asks for no thanks.";
+const AUTOMATED: &str = "This is an automated notice from Brigade. It is no word from the person and asks for no thanks.";
 
 /// What a notice tells.
 #[derive(Debug, Clone)]
@@ -64,7 +63,10 @@ fn for_model(view: &NoticeView<'_>) -> String {
     };
     field("task-id", view.id.as_str());
     field("status", view.state.name());
-    field("summary", &one_line(view.summary, super::title::MAX_SUMMARY));
+    field(
+        "summary",
+        &one_line(view.summary, super::title::MAX_SUMMARY),
+    );
     field("title", &one_line(view.title, super::title::MAX_TITLE));
     if let Some(error) = view.error {
         field("error", &one_line(error, MAX_ERROR));
@@ -87,9 +89,14 @@ fn for_model(view: &NoticeView<'_>) -> String {
         (0, batch) => {
             let _ = write!(note, " All {batch} delegations of this batch have ended.");
         }
-        (1, _) => note.push_str(" One more of this batch is under way; its notice will come by itself."),
+        (1, _) => {
+            note.push_str(" One more of this batch is under way; its notice will come by itself.");
+        }
         (n, _) => {
-            let _ = write!(note, " {n} more of this batch are under way; their notices will come by themselves.");
+            let _ = write!(
+                note,
+                " {n} more of this batch are under way; their notices will come by themselves."
+            );
         }
     }
     field("note", &note);
@@ -175,14 +182,21 @@ mod tests {
              <remaining>0</remaining>\n<note>This is an automated notice from Brigade. It is no word from the \
              person and asks for no thanks.</note>\n</task-notification>"
         );
-        assert_eq!(notice.person, "✓ brave-amber-otter (explore) complete: Where the lock is");
+        assert_eq!(
+            notice.person,
+            "✓ brave-amber-otter (explore) complete: Where the lock is"
+        );
     }
 
     #[test]
     fn a_long_result_is_named_and_not_shown() {
         let id = id();
         let notice = render(&view(&id, Some("123456789012345678901")));
-        assert!(notice.model.contains("<retrieval>delegation_read(\"brave-amber-otter\")</retrieval>"));
+        assert!(
+            notice
+                .model
+                .contains("<retrieval>delegation_read(\"brave-amber-otter\")</retrieval>")
+        );
         assert!(!notice.model.contains("<result>"));
     }
 
@@ -197,7 +211,11 @@ mod tests {
             ..view(&id, Some("half"))
         });
         assert!(notice.model.contains("<status>timeout</status>"));
-        assert!(notice.model.contains("<error>over its time limit of 15m</error>"));
+        assert!(
+            notice
+                .model
+                .contains("<error>over its time limit of 15m</error>")
+        );
         assert!(notice.model.contains("The result is partial"));
         assert!(notice.model.contains("2 more of this batch are under way"));
         assert_eq!(
@@ -209,10 +227,21 @@ mod tests {
     #[test]
     fn the_last_of_a_batch_says_so() {
         let id = id();
-        let notice = render(&NoticeView { batch: 3, ..view(&id, None) });
-        assert!(notice.model.contains("All 3 delegations of this batch have ended."));
+        let notice = render(&NoticeView {
+            batch: 3,
+            ..view(&id, None)
+        });
+        assert!(
+            notice
+                .model
+                .contains("All 3 delegations of this batch have ended.")
+        );
         assert!(notice.person.ends_with(" · all 3 ended"));
-        assert!(render_waking(3).model.contains("All 3 delegations of this batch have ended"));
+        assert!(
+            render_waking(3)
+                .model
+                .contains("All 3 delegations of this batch have ended")
+        );
     }
 
     /// The names of the elements in order, opening and closing, as a strict reader finds them.

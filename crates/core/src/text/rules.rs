@@ -43,7 +43,7 @@ pub fn tools() -> Vec<ToolSpec> {
                           task-notification follows when it ends.",
             properties: json!({
                 "prompt": {"type": "string", "description": "The whole task; the agent knows nothing else"},
-                "agent": {"type": "string", "description": "Agent's name, e.g. explore"},
+                "agent": {"type": "string", "description": "Name of a read-only agent"},
                 "timeout_minutes": {"type": "number", "description": "Own time limit; 0 for none"},
             }),
             required: &["prompt", "agent"],
@@ -96,7 +96,10 @@ mod tests {
             })
             .sum();
         let total = RULES.chars().count() + schemas;
-        assert!(total < BUDGET, "{total} characters ({schemas} of them schemas)");
+        assert!(
+            total < BUDGET,
+            "{total} characters ({schemas} of them schemas)"
+        );
     }
 
     #[test]

@@ -48,7 +48,11 @@ pub fn of_answer(answer: &str, prompt: &str) -> Heading {
             .collect();
         plain(&opening.join(" "))
     };
-    let title = if is_heading { title } else { first_sentence(&title).to_owned() };
+    let title = if is_heading {
+        title
+    } else {
+        first_sentence(&title).to_owned()
+    };
     Heading {
         title: one_line(&title, MAX_TITLE),
         summary: one_line(&summary, MAX_SUMMARY),
@@ -57,7 +61,10 @@ pub fn of_answer(answer: &str, prompt: &str) -> Heading {
 
 /// A short name for work that has no answer yet: the first words of its prompt.
 pub fn of_prompt(prompt: &str) -> String {
-    let line = prompt.lines().find(|line| !is_ornament(line)).unwrap_or("untitled");
+    let line = prompt
+        .lines()
+        .find(|line| !is_ornament(line))
+        .unwrap_or("untitled");
     one_line(&plain(heading_text(line).unwrap_or(line)), MAX_TITLE)
 }
 
@@ -98,7 +105,8 @@ fn heading_text(line: &str) -> Option<&str> {
     let line = line.trim();
     let text = line.trim_start_matches('#');
     let level = line.len() - text.len();
-    ((1..=6).contains(&level) && text.starts_with([' ', '\t'])).then(|| text.trim().trim_end_matches('#').trim_end())
+    ((1..=6).contains(&level) && text.starts_with([' ', '\t']))
+        .then(|| text.trim().trim_end_matches('#').trim_end())
 }
 
 /// A line without the label that models like to put before a summary.
@@ -142,30 +150,51 @@ mod tests {
     use proptest::prelude::*;
 
     fn heading(title: &str, summary: &str) -> Heading {
-        Heading { title: title.into(), summary: summary.into() }
+        Heading {
+            title: title.into(),
+            summary: summary.into(),
+        }
     }
 
     #[test]
     fn an_answer_as_asked_for_brings_its_own() {
         assert_eq!(
-            of_answer("# Lock order\n\nTaken in `db.rs` **first**.\n\n## Details\nMore", "p"),
+            of_answer(
+                "# Lock order\n\nTaken in `db.rs` **first**.\n\n## Details\nMore",
+                "p"
+            ),
             heading("Lock order", "Taken in db.rs first.")
         );
         assert_eq!(
-            of_answer("\n---\n## **Lock order** ##\n**Summary:** Taken first.", "p"),
+            of_answer(
+                "\n---\n## **Lock order** ##\n**Summary:** Taken first.",
+                "p"
+            ),
             heading("Lock order", "Taken first.")
         );
-        assert_eq!(of_answer("# Only a title", "p"), heading("Only a title", ""));
+        assert_eq!(
+            of_answer("# Only a title", "p"),
+            heading("Only a title", "")
+        );
         assert_eq!(of_answer("# A\n## B\ntext", "p"), heading("A", "text"));
     }
 
     #[test]
     fn any_other_answer_is_headed_by_its_first_words() {
         assert_eq!(
-            of_answer("- The lock is taken in db.rs. It is held\nlong.\n\nMore.", "p"),
-            heading("The lock is taken in db.rs", "The lock is taken in db.rs. It is held long.")
+            of_answer(
+                "- The lock is taken in db.rs. It is held\nlong.\n\nMore.",
+                "p"
+            ),
+            heading(
+                "The lock is taken in db.rs",
+                "The lock is taken in db.rs. It is held long."
+            )
         );
-        assert_eq!(of_answer("```\ncode here\n```", "p"), heading("code here", "code here"));
+        assert_eq!(
+            of_answer("```\ncode here\n```", "p"),
+            heading("code here", "code here")
+        );
         assert_eq!(of_answer("#nospace", "p"), heading("nospace", "nospace"));
         assert_eq!(of_answer(" \n---\n", "Find\nthe lock"), heading("Find", ""));
         assert_eq!(of_prompt("\n\n"), "untitled");
