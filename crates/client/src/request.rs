@@ -1,0 +1,360 @@
+//! The API's requests.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use brigade_os::paths::Dirs;
+use brigade_os::process::ProcessId;
+use brigade_protocol::bridge::{Batch, Down, Register, Registered};
+use brigade_protocol::daemon::{EventsQuery, Hello, LoggedEvent, Status, Stop, Welcome};
+use brigade_protocol::delegations::{
+    Cancel, Cancelled, Details, Follow, ListQuery, Listing, Scope, SearchQuery, SearchResults, Text,
+};
+use brigade_protocol::tools::{Answer, Delegate, List, Read};
+use brigade_protocol::{ErrorBody, ErrorCode, paths};
+use reqwest::{Method, RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::connect::wait_gone;
+use crate::{ClientError, Connector, Events, StartPolicy};
+
+/// How long the daemon may take for an answer. A tool's call may take longer: it waits for work.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest ID that is sent, in bytes.
+const MAX_ID: usize = 64;
+
+/// A connection to the daemon. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    socket: PathBuf,
+    pub(crate) welcome: Option<Welcome>,
+}
+
+impl Client {
+    /// Connects to the daemon of these places; see [`Connector::connect`].
+    ///
+    /// # Errors
+    /// When there is no daemon in the end, or it can't serve this client.
+    pub async fn connect(dirs: &Dirs, policy: StartPolicy) -> Result<Self, ClientError> {
+        Connector::new(dirs.clone(), policy).connect().await
+    }
+
+    /// A client of whatever listens there, without a greeting.
+    pub(crate) fn new(socket: &Path) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .unix_socket(socket)
+            .no_proxy()
+            .build()?;
+        Ok(Self {
+            http,
+            socket: socket.to_owned(),
+            welcome: None,
+        })
+    }
+
+    /// What the daemon answered to the greeting.
+    pub fn welcome(&self) -> Option<&Welcome> {
+        self.welcome.as_ref()
+    }
+
+    /// Greets the daemon. [`Client::connect`] has done so already.
+    ///
+    /// # Errors
+    /// When the daemon serves another data home, is about to go, or can't be reached.
+    pub async fn hello(&self, hello: &Hello) -> Result<Welcome, ClientError> {
+        self.post(paths::HELLO, hello, PATIENCE).await
+    }
+
+    /// How the daemon is.
+    ///
+    /// # Errors
+    /// When it can't be reached.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get(paths::STATUS, &()).await
+    }
+
+    /// Asks the daemon to go; it goes soon after.
+    ///
+    /// # Errors
+    /// When it can't be reached or refuses.
+    pub async fn stop(&self, stop: &Stop) -> Result<(), ClientError> {
+        let request = self
+            .request(Method::POST, paths::STOP)
+            .timeout(PATIENCE)
+            .json(stop);
+        self.send(request).await.map(|_| ())
+    }
+
+    /// Asks the daemon to go and waits until its process has ended.
+    ///
+    /// # Errors
+    /// When it can't be reached, refuses, or doesn't go.
+    pub async fn stop_and_wait(&self, reason: &str) -> Result<(), ClientError> {
+        let process = match &self.welcome {
+            Some(welcome) => ProcessId::of(welcome.pid),
+            None => ProcessId::of(self.status().await?.pid),
+        };
+        let reason = reason.to_owned();
+        self.stop(&Stop { reason }).await?;
+        match process {
+            Some(process) => wait_gone(process, &self.socket).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The event log from a place on, and what is appended to it from then on.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached.
+    pub async fn events(&self, query: &EventsQuery) -> Result<Events<LoggedEvent>, ClientError> {
+        self.stream(paths::EVENTS, query).await
+    }
+
+    /// Registers a host's process.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached or refuses.
+    pub async fn register(&self, register: &Register) -> Result<Registered, ClientError> {
+        self.post(paths::BRIDGE_REGISTER, register, PATIENCE).await
+    }
+
+    /// What the daemon sends to a registered host's process.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached or doesn't know the connection.
+    pub async fn bridge_stream(&self, connection: &str) -> Result<Events<Down>, ClientError> {
+        let path = fill(paths::BRIDGE_STREAM, "{connection}", connection)?;
+        self.stream(&path, &()).await
+    }
+
+    /// What a registered host's process sends to the daemon.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached or doesn't know the connection.
+    pub async fn bridge_up(&self, connection: &str, batch: &Batch) -> Result<(), ClientError> {
+        let path = fill(paths::BRIDGE_UP, "{connection}", connection)?;
+        let request = self
+            .request(Method::POST, &path)
+            .timeout(PATIENCE)
+            .json(batch);
+        self.send(request).await.map(|_| ())
+    }
+
+    /// The tool `delegate`.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached. A refusal is an answer.
+    pub async fn tool_delegate(&self, call: &Delegate) -> Result<Answer, ClientError> {
+        self.post(paths::TOOL_DELEGATE, call, PATIENCE).await
+    }
+
+    /// The tool `delegation_read`. It waits for the delegation's end; dropping the future ends that.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached. A refusal is an answer.
+    pub async fn tool_read(&self, call: &Read) -> Result<Answer, ClientError> {
+        // The daemon itself ends the wait after ten minutes.
+        self.post(paths::TOOL_READ, call, Duration::from_secs(660))
+            .await
+    }
+
+    /// The tool `delegation_list`.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached. A refusal is an answer.
+    pub async fn tool_list(&self, call: &List) -> Result<Answer, ClientError> {
+        self.post(paths::TOOL_LIST, call, PATIENCE).await
+    }
+
+    /// Lists delegations, newest first.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached.
+    pub async fn list(&self, query: &ListQuery) -> Result<Listing, ClientError> {
+        self.get(paths::DELEGATIONS, query).await
+    }
+
+    /// Everything about one delegation; `id` may be a unique prefix.
+    ///
+    /// # Errors
+    /// When there is none or are several of that prefix, or the daemon can't be reached.
+    pub async fn show(&self, id: &str, scope: &Scope) -> Result<Details, ClientError> {
+        self.get(&fill(paths::DELEGATION, "{id}", id)?, scope).await
+    }
+
+    /// A delegation's artifact, or its text so far; `id` may be a unique prefix.
+    ///
+    /// # Errors
+    /// When there is none or are several of that prefix, or the daemon can't be reached.
+    pub async fn text(&self, id: &str, scope: &Scope) -> Result<Text, ClientError> {
+        self.get(&fill(paths::DELEGATION_TEXT, "{id}", id)?, scope)
+            .await
+    }
+
+    /// A delegation's text as it grows, until it ends; `id` may be a unique prefix.
+    ///
+    /// # Errors
+    /// When there is none or are several of that prefix, or the daemon can't be reached.
+    pub async fn follow(&self, id: &str, scope: &Scope) -> Result<Events<Follow>, ClientError> {
+        self.stream(&fill(paths::DELEGATION_FOLLOW, "{id}", id)?, scope)
+            .await
+    }
+
+    /// Searches titles, summaries, prompts and results.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached.
+    pub async fn search(&self, query: &SearchQuery) -> Result<SearchResults, ClientError> {
+        self.get(paths::SEARCH, query).await
+    }
+
+    /// Orders delegations to be stopped.
+    ///
+    /// # Errors
+    /// When an ID is unknown or ambiguous, or the daemon can't be reached.
+    pub async fn cancel(&self, cancel: &Cancel) -> Result<Cancelled, ClientError> {
+        self.post(paths::CANCEL, cancel, PATIENCE).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("http://brigade.local{path}"))
+    }
+
+    async fn get<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &(impl Serialize + Sync),
+    ) -> Result<A, ClientError> {
+        let request = self
+            .request(Method::GET, path)
+            .timeout(PATIENCE)
+            .query(query);
+        self.parsed(path, request).await
+    }
+
+    async fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+        patience: Duration,
+    ) -> Result<A, ClientError> {
+        let request = self
+            .request(Method::POST, path)
+            .timeout(patience)
+            .json(body);
+        self.parsed(path, request).await
+    }
+
+    async fn stream<E: DeserializeOwned + Send + 'static>(
+        &self,
+        path: &str,
+        query: &(impl Serialize + Sync),
+    ) -> Result<Events<E>, ClientError> {
+        let response = self
+            .send(self.request(Method::GET, path).query(query))
+            .await?;
+        Ok(Events::new(path, response))
+    }
+
+    async fn parsed<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: RequestBuilder,
+    ) -> Result<A, ClientError> {
+        let body = self
+            .send(request)
+            .await?
+            .bytes()
+            .await
+            .map_err(|error| lost(path, &error))?;
+        serde_json::from_slice(&body).map_err(|error| ClientError::Protocol {
+            request: path.to_owned(),
+            why: error.to_string(),
+        })
+    }
+
+    /// Sends it and takes every answer but a success for an error.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let (client, request) = request.build_split();
+        let request = request.map_err(|error| lost("a request", &error))?;
+        let name = request.url().path().to_owned();
+        let response = client
+            .execute(request)
+            .await
+            .map_err(|error| lost(&name, &error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| lost(&name, &error))?;
+        Err(match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(body) => body.into(),
+            Err(_) => ClientError::Protocol {
+                request: name,
+                why: format!("status {status} without an error that this brigade knows"),
+            },
+        })
+    }
+}
+
+/// A broken connection, with the innermost cause: the outer ones only repeat the address.
+pub(crate) fn lost(request: &str, error: &reqwest::Error) -> ClientError {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let why = if error.is_timeout() {
+        "it did not answer in time".to_owned()
+    } else {
+        cause.to_string()
+    };
+    ClientError::Lost {
+        request: request.to_owned(),
+        why,
+    }
+}
+
+/// Puts an ID into a path. What can't be the beginning of any is refused here: it may name another
+/// path when it is a segment of one.
+fn fill(path: &str, parameter: &str, id: &str) -> Result<String, ClientError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if id.is_empty() || id.len() > MAX_ID || !id.bytes().all(plain) {
+        let head: String = id.chars().take(60).collect();
+        let message = format!("{head:?} is no ID, nor the beginning of one");
+        let hint = "an ID is three lower-case words joined by hyphens, like brave-amber-otter; brigade list shows them";
+        return Err(ErrorBody::new(ErrorCode::BadRequest, message)
+            .with_hint(hint)
+            .into());
+    }
+    Ok(path.replace(parameter, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_begins_an_id_gets_into_a_path() {
+        assert_eq!(
+            fill(paths::DELEGATION_TEXT, "{id}", "brave-amber").unwrap(),
+            "/v1/delegations/brave-amber/text"
+        );
+        let long = "a".repeat(10_000);
+        for bad in [
+            "", "..", ".", "../../x", "a/b", "a\0b", "a b", "a%2fb", "ä", "a?b", &long,
+        ] {
+            let error = fill(paths::DELEGATION, "{id}", bad).unwrap_err();
+            let ClientError::Api(body) = error else {
+                panic!("{bad:?}")
+            };
+            assert_eq!(body.code, ErrorCode::BadRequest);
+            assert!(body.message.len() < 400);
+        }
+    }
+}
