@@ -1,0 +1,714 @@
+//! The calls that Brigade makes, typed. What is unknown in an answer is ignored.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use brigade_core::delegation::Model;
+use brigade_core::id::{Attempt, DelegationId, SessionId};
+use brigade_core::permission::{Rule, Ruleset};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::message::Message;
+use super::transport::{Method, Reply, Request, Transport, TransportError};
+
+/// How long an ordinary call may take. A host with twenty children at work answers within a second; one that
+/// is suspended or booting does not answer at all.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Reading messages may carry many megabytes.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// Messages per page while looking for a prompt.
+const PAGE: usize = 30;
+
+/// The host answered with an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostError {
+    /// HTTP status.
+    pub status: u16,
+    /// The host's words.
+    pub message: String,
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (HTTP {})", self.message, self.status)
+    }
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// There was no answer.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The host refused or failed.
+    #[error("the host answered {call} with an error: {error}")]
+    Host {
+        /// What was asked.
+        call: String,
+        /// Its answer.
+        error: HostError,
+    },
+    /// The host's answer is not of the form that is known: its version is likely newer than this Brigade knows.
+    #[error("the host's answer to {call} was not understood: {why}")]
+    Unexpected {
+        /// What was asked.
+        call: String,
+        /// What was wrong with the answer.
+        why: String,
+    },
+}
+
+impl ApiError {
+    /// Whether the host says that the thing does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, ApiError::Host { error, .. } if error.status == 404)
+    }
+}
+
+/// A session, as far as delegations need it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Child {
+    /// Its ID.
+    pub id: SessionId,
+    /// Its parent; none for a root session.
+    #[serde(default, rename = "parentID")]
+    pub parent: Option<SessionId>,
+    /// The directory in which it runs.
+    #[serde(default)]
+    pub directory: String,
+    /// Its title.
+    #[serde(default)]
+    pub title: String,
+    /// The agent of its latest prompt.
+    #[serde(default)]
+    pub agent: Option<String>,
+    /// Its own permission rules.
+    #[serde(default)]
+    pub permission: Ruleset,
+    /// When it was made.
+    #[serde(default)]
+    pub time: SessionTime,
+    #[serde(default)]
+    metadata: Option<Value>,
+}
+
+/// When a session was made, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct SessionTime {
+    /// Creation.
+    #[serde(default)]
+    pub created: u64,
+}
+
+impl Child {
+    /// The delegation and attempt it was made for, by its metadata.
+    pub fn brigade(&self) -> Option<(DelegationId, Attempt)> {
+        let brigade = self.metadata.as_ref()?.get("brigade")?;
+        let id = brigade.get("delegation")?.as_str()?.parse().ok()?;
+        let attempt = u32::try_from(brigade.get("attempt")?.as_u64()?).ok()?;
+        Some((id, Attempt(attempt)))
+    }
+}
+
+/// What a session does, by the status map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing, or its prompt is so new that the map does not show it yet.
+    Idle,
+    /// It works.
+    Busy,
+    /// The provider failed; the host tries again.
+    Retry {
+        /// When, in milliseconds since 1970.
+        next_ms: u64,
+        /// Why.
+        message: String,
+    },
+}
+
+/// An agent as the host resolves it in a directory.
+#[derive(Debug, Clone, Deserialize)]
+pub struct AgentInfo {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// `primary`, `subagent` or `all`.
+    #[serde(default)]
+    pub mode: String,
+    /// Whether it is built into the host.
+    #[serde(default)]
+    pub native: bool,
+    /// Whether it is not shown to people.
+    #[serde(default)]
+    pub hidden: bool,
+    /// Its rules, with the host's defaults in front.
+    #[serde(default, rename = "permission")]
+    pub rules: Ruleset,
+    /// Its own model, if it has one.
+    #[serde(default)]
+    pub model: Option<Model>,
+    /// Its own variant, if it has one.
+    #[serde(default)]
+    pub variant: Option<String>,
+}
+
+/// A permission or question that awaits an answer.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Ask {
+    /// The request.
+    pub id: String,
+    /// The session that asks.
+    #[serde(rename = "sessionID")]
+    pub session: String,
+    /// Which permission; empty for a question.
+    #[serde(default)]
+    pub permission: String,
+    /// On what.
+    #[serde(default)]
+    pub patterns: Vec<String>,
+    #[serde(default)]
+    questions: Vec<Value>,
+}
+
+impl Ask {
+    /// How many questions it holds.
+    pub fn questions(&self) -> usize {
+        self.questions.len()
+    }
+}
+
+/// A prompt, in the host's own JSON form.
+#[derive(Debug, Clone, Serialize)]
+pub struct PromptBody {
+    /// The message's ID. The same message and part IDs posted again are the same prompt.
+    #[serde(rename = "messageID", skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// The agent. Without it the message becomes the default agent's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// The model, without its variant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<PromptModel>,
+    /// The variant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Store only, ask no model.
+    #[serde(rename = "noReply", skip_serializing_if = "std::ops::Not::not")]
+    pub no_reply: bool,
+    /// Text for the system prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The parts, in the host's own JSON form.
+    pub parts: Vec<Value>,
+}
+
+/// A model in a prompt.
+#[derive(Debug, Clone, Serialize)]
+pub struct PromptModel {
+    /// The provider's ID.
+    #[serde(rename = "providerID")]
+    pub provider: String,
+    /// The model's ID at that provider.
+    #[serde(rename = "modelID")]
+    pub model: String,
+}
+
+/// The host's API in one directory.
+#[derive(Clone)]
+pub struct Api {
+    transport: Arc<dyn Transport>,
+    directory: String,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// The API over this transport, for the host's instance of this directory.
+    pub fn new(transport: Arc<dyn Transport>, directory: impl Into<String>) -> Self {
+        Self {
+            transport,
+            directory: directory.into(),
+        }
+    }
+
+    /// Makes a child session.
+    ///
+    /// # Errors
+    /// Every call of this type fails with [`ApiError`]: no answer, an error of the host, or an answer that is not
+    /// understood. After [`TransportError::Doubt`] the child may exist: look for it.
+    pub async fn create_child(
+        &self,
+        parent: &SessionId,
+        title: &str,
+        delegation: &DelegationId,
+        attempt: Attempt,
+        rules: &[Rule],
+    ) -> Result<Child, ApiError> {
+        let body = json!({
+            "parentID": parent,
+            "title": title,
+            "metadata": metadata(delegation, attempt),
+            "permission": rules,
+        });
+        self.typed(Method::Post, "/session".to_owned(), Some(body))
+            .await
+    }
+
+    /// All children of `parent` that were made for this delegation, whatever the attempt, oldest first.
+    ///
+    /// # Errors
+    /// [`ApiError`]; not found means that the parent is gone.
+    pub async fn find_children(
+        &self,
+        parent: &SessionId,
+        delegation: &DelegationId,
+    ) -> Result<Vec<Child>, ApiError> {
+        let mut children: Vec<Child> = self
+            .typed(Method::Get, format!("/session/{parent}/children"), None)
+            .await?;
+        children.retain(|child| child.brigade().is_some_and(|(id, _)| id == *delegation));
+        children.sort_by_key(|child| child.time.created);
+        Ok(children)
+    }
+
+    /// Writes delegation and attempt into a child's metadata. A child that was made over the API shows in the
+    /// TUI's child navigation only after such a change from within the process.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn touch(
+        &self,
+        child: &SessionId,
+        delegation: &DelegationId,
+        attempt: Attempt,
+    ) -> Result<(), ApiError> {
+        let body = json!({"metadata": metadata(delegation, attempt)});
+        self.call(
+            Method::Patch,
+            format!("/session/{child}"),
+            Some(body),
+            CALL_TIMEOUT,
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// One session; none if it does not exist.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn session(&self, session: &SessionId) -> Result<Option<Child>, ApiError> {
+        absent(
+            self.typed(Method::Get, format!("/session/{session}"), None)
+                .await,
+        )
+    }
+
+    /// Prompts a session and returns as soon as the host has accepted it. The host also accepts what then fails,
+    /// such as an unknown agent.
+    ///
+    /// # Errors
+    /// [`ApiError`]. After [`TransportError::Doubt`] the same body can be posted again if it names its message and
+    /// parts.
+    pub async fn prompt_async(
+        &self,
+        session: &SessionId,
+        body: &PromptBody,
+    ) -> Result<(), ApiError> {
+        let path = format!("/session/{session}/prompt_async");
+        let body = json!(body);
+        self.call(Method::Post, path, Some(body), CALL_TIMEOUT)
+            .await
+            .map(|_| ())
+    }
+
+    /// One message; none if it does not exist.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn message(
+        &self,
+        session: &SessionId,
+        id: &str,
+    ) -> Result<Option<Message>, ApiError> {
+        absent(
+            self.typed(
+                Method::Get,
+                format!("/session/{session}/message/{id}"),
+                None,
+            )
+            .await,
+        )
+    }
+
+    /// The last `limit` messages, in order.
+    ///
+    /// # Errors
+    /// [`ApiError`]; not found means that the session is gone.
+    pub async fn messages(
+        &self,
+        session: &SessionId,
+        limit: usize,
+    ) -> Result<Vec<Message>, ApiError> {
+        self.page(session, limit, None).await
+    }
+
+    /// All messages from the last one that holds one of these parts, in order; empty if there is none. Reads from
+    /// the end, page by page, and no further than that.
+    ///
+    /// # Errors
+    /// [`ApiError`]; not found means that the session is gone.
+    pub async fn messages_since(
+        &self,
+        session: &SessionId,
+        parts: &[String],
+    ) -> Result<Vec<Message>, ApiError> {
+        let mut found: Vec<Message> = Vec::new();
+        let mut before: Option<String> = None;
+        loop {
+            let mut page = self.page(session, PAGE, before.as_deref()).await?;
+            let full = page.len() >= PAGE;
+            before = page.first().map(cursor_before);
+            if let Some(at) = page.iter().rposition(|message| holds(message, parts)) {
+                page.drain(..at);
+                page.append(&mut found);
+                return Ok(page);
+            }
+            if !full {
+                return Ok(Vec::new());
+            }
+            page.append(&mut found);
+            found = page;
+        }
+    }
+
+    async fn page(
+        &self,
+        session: &SessionId,
+        limit: usize,
+        before: Option<&str>,
+    ) -> Result<Vec<Message>, ApiError> {
+        let mut path = format!("/session/{session}/message?limit={limit}");
+        if let Some(before) = before {
+            path.push_str("&before=");
+            path.push_str(before);
+        }
+        let reply = self
+            .call(Method::Get, path.clone(), None, READ_TIMEOUT)
+            .await?;
+        parse(&path, reply)
+    }
+
+    /// Stops what a session does and returns when the host has done so. Idle sessions are left as they are.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn abort(&self, session: &SessionId) -> Result<(), ApiError> {
+        self.call(
+            Method::Post,
+            format!("/session/{session}/abort"),
+            None,
+            CALL_TIMEOUT,
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// What this process does in this directory: sessions that are not in it do nothing, or their prompt is newer
+    /// than some 100 ms.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn statuses(&self) -> Result<BTreeMap<String, Status>, ApiError> {
+        #[derive(Deserialize)]
+        struct Wire {
+            #[serde(rename = "type")]
+            kind: String,
+            #[serde(default)]
+            message: String,
+            #[serde(default)]
+            next: u64,
+        }
+        let map: BTreeMap<String, Wire> = self
+            .typed(Method::Get, "/session/status".to_owned(), None)
+            .await?;
+        Ok(map
+            .into_iter()
+            .map(|(session, wire)| {
+                let status = match wire.kind.as_str() {
+                    "idle" => Status::Idle,
+                    "retry" => Status::Retry {
+                        next_ms: wire.next,
+                        message: wire.message,
+                    },
+                    _ => Status::Busy,
+                };
+                (session, status)
+            })
+            .collect())
+    }
+
+    /// What one session does, by the status map.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn status(&self, session: &SessionId) -> Result<Status, ApiError> {
+        Ok(self
+            .statuses()
+            .await?
+            .remove(session.as_str())
+            .unwrap_or(Status::Idle))
+    }
+
+    /// Permissions that await an answer in this directory.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn permissions(&self) -> Result<Vec<Ask>, ApiError> {
+        self.typed(Method::Get, "/permission".to_owned(), None)
+            .await
+    }
+
+    /// Questions that await an answer in this directory.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn questions(&self) -> Result<Vec<Ask>, ApiError> {
+        self.typed(Method::Get, "/question".to_owned(), None).await
+    }
+
+    /// Refuses a permission with words for the model, which then goes on. Without words its turn would end.
+    /// Returns whether the request was still open.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn refuse_permission(&self, request: &str, message: &str) -> Result<bool, ApiError> {
+        let body = json!({"reply": "reject", "message": message});
+        let path = format!("/permission/{request}/reply");
+        let reply = self
+            .call(Method::Post, path, Some(body), CALL_TIMEOUT)
+            .await;
+        Ok(absent(reply.map(|_| ()))?.is_some())
+    }
+
+    /// Answers each of a request's questions with the same words, so that the model goes on; merely dismissed,
+    /// its turn would end. Returns whether the request was still open.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn answer_question(
+        &self,
+        request: &str,
+        count: usize,
+        words: &str,
+    ) -> Result<bool, ApiError> {
+        let body = json!({"answers": vec![vec![words]; count]});
+        let path = format!("/question/{request}/reply");
+        let reply = self
+            .call(Method::Post, path, Some(body), CALL_TIMEOUT)
+            .await;
+        Ok(absent(reply.map(|_| ()))?.is_some())
+    }
+
+    /// Dismisses a question, which ends the turn. Returns whether the request was still open.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn reject_question(&self, request: &str) -> Result<bool, ApiError> {
+        let path = format!("/question/{request}/reject");
+        let reply = self.call(Method::Post, path, None, CALL_TIMEOUT).await;
+        Ok(absent(reply.map(|_| ()))?.is_some())
+    }
+
+    /// The agents of this directory.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn agents(&self) -> Result<Vec<AgentInfo>, ApiError> {
+        self.typed(Method::Get, "/agent".to_owned(), None).await
+    }
+
+    /// The names of the MCP servers that are configured in this directory, connected or not.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn mcp_servers(&self) -> Result<Vec<String>, ApiError> {
+        let map: BTreeMap<String, Value> = self.typed(Method::Get, "/mcp".to_owned(), None).await?;
+        Ok(map.into_keys().collect())
+    }
+
+    /// The host's version.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn version(&self) -> Result<String, ApiError> {
+        #[derive(Deserialize)]
+        struct Health {
+            version: String,
+        }
+        let health: Health = self
+            .typed(Method::Get, "/global/health".to_owned(), None)
+            .await?;
+        Ok(health.version)
+    }
+
+    async fn typed<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<Value>,
+    ) -> Result<T, ApiError> {
+        let call = format!("{method} {path}");
+        let reply = self.call(method, path, body, CALL_TIMEOUT).await?;
+        parse(&call, reply)
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<Value>,
+        timeout: Duration,
+    ) -> Result<Reply, ApiError> {
+        let call = format!("{method} {path}");
+        let reply = self
+            .transport
+            .call(Request {
+                method,
+                path,
+                directory: self.directory.clone(),
+                body,
+                timeout,
+            })
+            .await?;
+        if (200..300).contains(&reply.status) {
+            return Ok(reply);
+        }
+        let error = HostError {
+            status: reply.status,
+            message: words_of(&reply.body),
+        };
+        Err(ApiError::Host { call, error })
+    }
+}
+
+fn metadata(delegation: &DelegationId, attempt: Attempt) -> Value {
+    json!({"brigade": {"delegation": delegation, "attempt": attempt}})
+}
+
+fn parse<T: DeserializeOwned>(call: &str, reply: Reply) -> Result<T, ApiError> {
+    serde_json::from_value(reply.body).map_err(|error| ApiError::Unexpected {
+        call: call.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+fn absent<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The words of an error answer: `{name, data: {message}}`, `{message}`, or what it is.
+fn words_of(body: &Value) -> String {
+    let words = body
+        .pointer("/data/message")
+        .or_else(|| body.get("message"))
+        .or_else(|| body.pointer("/error/message"))
+        .or_else(|| body.get("name"))
+        .and_then(Value::as_str);
+    match (words, body) {
+        (Some(words), _) => words.to_owned(),
+        (None, Value::Null) => "no reason given".to_owned(),
+        (None, body) => body.to_string().chars().take(500).collect(),
+    }
+}
+
+fn holds(message: &Message, parts: &[String]) -> bool {
+    message.info.role == "user" && message.parts.iter().any(|part| parts.contains(&part.id))
+}
+
+/// The host's cursor for what comes before a message: it gives it in a header, which not every transport
+/// carries, and it is no more than this.
+fn cursor_before(message: &Message) -> String {
+    let cursor = json!({"id": message.info.id, "time": message.info.time.created});
+    base64url(cursor.to_string().as_bytes())
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group = chunk
+            .iter()
+            .chain([0, 0].iter())
+            .take(3)
+            .fold(0_usize, |group, byte| (group << 8) | usize::from(*byte));
+        for digit in 0..=chunk.len() {
+            text.push(char::from(DIGITS[(group >> (18 - 6 * digit)) & 63]));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cursor_is_the_hosts() {
+        // Recorded: the `before` of the host's own Link header.
+        let message: Message = serde_json::from_value(json!({
+            "info": {"id": "msg_20431655b001vHSlzshRsIdGI9", "role": "assistant",
+                     "time": {"created": 1_795_366_675_803_u64}},
+        }))
+        .unwrap();
+        assert_eq!(
+            cursor_before(&message),
+            "eyJpZCI6Im1zZ18yMDQzMTY1NWIwMDF2SFNsenNoUnNJZEdJOSIsInRpbWUiOjE3OTUzNjY2NzU4MDN9"
+        );
+    }
+
+    #[test]
+    fn the_words_of_an_error_are_found() {
+        assert_eq!(
+            words_of(&json!({"name": "NotFoundError", "data": {"message": "no"}})),
+            "no"
+        );
+        assert_eq!(words_of(&json!({"name": "BadRequest"})), "BadRequest");
+        assert_eq!(words_of(&Value::Null), "no reason given");
+        assert_eq!(words_of(&json!("x")), "\"x\"");
+    }
+
+    #[test]
+    fn metadata_that_is_not_ours_is_none() {
+        let child = |metadata: Value| -> Child {
+            serde_json::from_value(json!({"id": "ses_1", "metadata": metadata, "later": 1}))
+                .unwrap()
+        };
+        assert!(
+            child(json!({"brigade": {"delegation": "../x", "attempt": 1}}))
+                .brigade()
+                .is_none()
+        );
+        assert!(child(Value::Null).brigade().is_none());
+        let (id, attempt) = child(json!({"brigade": {"delegation": "a-b-c", "attempt": 2}}))
+            .brigade()
+            .unwrap();
+        assert_eq!((id.as_str(), attempt), ("a-b-c", Attempt(2)));
+    }
+}

@@ -1,0 +1,239 @@
+//! Messages as the host stores them; what is unknown in them is ignored.
+
+use brigade_core::delegation::Model;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A message with its parts.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Message {
+    /// What it is.
+    pub info: MessageInfo,
+    /// Its parts, in order.
+    #[serde(default)]
+    pub parts: Vec<Part>,
+}
+
+/// A message without its parts.
+#[derive(Debug, Clone, Deserialize)]
+pub struct MessageInfo {
+    /// Its ID.
+    pub id: String,
+    /// `user` or `assistant`.
+    pub role: String,
+    /// When it was created and completed.
+    #[serde(default)]
+    pub time: MessageTime,
+    /// Of an assistant message: the user message it answers.
+    #[serde(default, rename = "parentID")]
+    pub parent: Option<String>,
+    /// Of an assistant message: `stop`, `tool-calls`, `length`, …
+    #[serde(default)]
+    pub finish: Option<String>,
+    /// Of an assistant message: what it failed with.
+    #[serde(default)]
+    pub error: Option<MessageError>,
+    /// Of an assistant message: whether it is a compaction's summary. (A user message has an object here.)
+    #[serde(default)]
+    summary: Value,
+    /// The agent.
+    #[serde(default)]
+    pub agent: Option<String>,
+    /// Of a user message: the model.
+    #[serde(default)]
+    pub model: Option<Model>,
+    /// Of an assistant message: the provider.
+    #[serde(default, rename = "providerID")]
+    pub provider: Option<String>,
+    /// Of an assistant message: the model.
+    #[serde(default, rename = "modelID")]
+    pub model_name: Option<String>,
+    /// Of an assistant message: tokens used.
+    #[serde(default)]
+    pub tokens: Option<Tokens>,
+    /// Of an assistant message: its cost in dollars.
+    #[serde(default)]
+    pub cost: Option<f64>,
+}
+
+impl MessageInfo {
+    /// Whether the model wrote it.
+    pub fn is_assistant(&self) -> bool {
+        self.role == "assistant"
+    }
+
+    /// Whether it is a compaction's summary.
+    pub fn is_summary(&self) -> bool {
+        self.is_assistant() && self.summary == Value::Bool(true)
+    }
+}
+
+/// When a message was created and completed, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct MessageTime {
+    /// Creation.
+    #[serde(default)]
+    pub created: u64,
+    /// Completion; none while it is being written, and for ever after a crash.
+    #[serde(default)]
+    pub completed: Option<u64>,
+}
+
+/// An error as the host words it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct MessageError {
+    /// Its kind: `APIError`, `MessageAbortedError`, `UnknownError`, …
+    pub name: String,
+    #[serde(default)]
+    data: Value,
+}
+
+impl MessageError {
+    /// Whether the run was aborted.
+    pub fn is_abort(&self) -> bool {
+        self.name == "MessageAbortedError"
+    }
+
+    /// Whether the model's provider failed, and not the host.
+    pub fn is_providers(&self) -> bool {
+        matches!(
+            self.name.as_str(),
+            "APIError"
+                | "ProviderAuthError"
+                | "ContextOverflowError"
+                | "MessageOutputLengthError"
+                | "ContentFilterError"
+        )
+    }
+
+    /// The real words, with the HTTP status where there is one: `bad key (HTTP 401)`.
+    pub fn words(&self) -> String {
+        let message = match self.data.get("message").and_then(Value::as_str) {
+            Some(message) if !message.trim().is_empty() => message.trim().to_owned(),
+            _ if self.name == "MessageOutputLengthError" => {
+                "the answer exceeded the model's output limit".to_owned()
+            }
+            _ => self.name.clone(),
+        };
+        match self.data.get("statusCode").and_then(Value::as_u64) {
+            Some(status) => format!("{message} (HTTP {status})"),
+            None => message,
+        }
+    }
+}
+
+/// One part of a message.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Part {
+    /// Its ID.
+    #[serde(default)]
+    pub id: String,
+    /// The message it belongs to.
+    #[serde(default, rename = "messageID")]
+    pub message: String,
+    /// `text`, `tool`, `step-start`, `step-finish`, `reasoning`, `compaction`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Of a text part: the text.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// Of a text part: whether it was made by a program.
+    #[serde(default)]
+    pub synthetic: Option<bool>,
+    /// Of a text part: whether the model does not see it.
+    #[serde(default)]
+    pub ignored: Option<bool>,
+    /// Of a tool part: the tool.
+    #[serde(default)]
+    pub tool: Option<String>,
+    /// Of a tool part: where it stands.
+    #[serde(default)]
+    pub state: Option<ToolState>,
+    /// Of a `step-finish` part: tokens used.
+    #[serde(default)]
+    pub tokens: Option<Tokens>,
+    /// Of a `step-finish` part: its cost in dollars.
+    #[serde(default)]
+    pub cost: Option<f64>,
+    #[serde(default)]
+    metadata: Option<Value>,
+}
+
+impl Part {
+    /// Whether it is text that the model itself wrote.
+    pub fn is_own_text(&self) -> bool {
+        self.kind == "text" && self.synthetic != Some(true) && self.ignored != Some(true)
+    }
+
+    /// Whether it is a tool call that the provider itself carried out.
+    pub fn provider_executed(&self) -> bool {
+        self.metadata
+            .as_ref()
+            .and_then(|metadata| metadata.get("providerExecuted"))
+            .and_then(Value::as_bool)
+            .unwrap_or(false)
+    }
+}
+
+/// Where a tool call stands.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ToolState {
+    /// `pending`, `running`, `completed` or `error`.
+    #[serde(default)]
+    pub status: String,
+    /// What it failed with.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+/// Tokens of one or more model calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub struct Tokens {
+    /// Input, without what was read from the cache.
+    #[serde(default)]
+    pub input: u64,
+    /// Output.
+    #[serde(default)]
+    pub output: u64,
+    /// Reasoning.
+    #[serde(default)]
+    pub reasoning: u64,
+    /// Read from and written to the cache.
+    #[serde(default)]
+    pub cache: Cache,
+}
+
+/// Tokens of the provider's prompt cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub struct Cache {
+    /// Read.
+    #[serde(default)]
+    pub read: u64,
+    /// Written.
+    #[serde(default)]
+    pub write: u64,
+}
+
+/// What a run used.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Usage {
+    /// Tokens.
+    pub tokens: Tokens,
+    /// Cost in dollars.
+    pub cost: f64,
+    /// Tool calls.
+    pub tool_calls: u64,
+}
+
+impl Usage {
+    /// Adds tokens and cost of one model call.
+    pub fn add(&mut self, tokens: Option<Tokens>, cost: Option<f64>) {
+        let tokens = tokens.unwrap_or_default();
+        self.tokens.input += tokens.input;
+        self.tokens.output += tokens.output;
+        self.tokens.reasoning += tokens.reasoning;
+        self.tokens.cache.read += tokens.cache.read;
+        self.tokens.cache.write += tokens.cache.write;
+        self.cost += cost.unwrap_or(0.0);
+    }
+}

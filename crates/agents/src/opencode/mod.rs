@@ -1,0 +1,21 @@
+//! OpenCode: its API over any transport, its events, and the proof that a run has ended.
+
+mod api;
+mod event;
+mod http;
+mod id;
+mod judge;
+mod message;
+mod observe;
+mod report;
+mod transport;
+
+pub use api::{AgentInfo, Api, ApiError, Ask, Child, HostError, PromptBody, Status};
+pub use event::{EventKind, HostEvent};
+pub use http::HttpTransport;
+pub use id::{fixed_message_id, fixed_part_id, later_than, message_id, millis_of};
+pub use judge::{Evidence, Verdict, judge};
+pub use message::{Message, MessageError, MessageInfo, Part, Tokens, ToolState, Usage};
+pub use observe::{Observer, Progress};
+pub use report::{AbortVerdict, DriveOutcome, Ended, Fenced, Refusal, RunLog, RunSpec, Signal};
+pub use transport::{Method, Reply, Request, Transport, TransportError};
