@@ -285,6 +285,16 @@ fn mcp_tools_stay_as_the_agents_rules_have_them() {
         ..base
     });
     assert_eq!(open(&named), ["MCP tools linear_search"]);
+    // Where one server's prefix contains another's, a name is a name for its own server only.
+    let by_name = rules(&[("*", "*", Deny), ("git_*", "*", Allow)]);
+    let both = ["git".to_owned(), "git_hub".to_owned()];
+    let child = read_only(&Request {
+        mcp: McpPolicy::Named,
+        mcp_servers: &both,
+        ..request(&by_name, &build)
+    });
+    assert!(by_name.then(&child.rules).tool_offered("git_log"));
+    assert!(!by_name.then(&child.rules).tool_offered("git_hub_search"));
     // A plugin's tool that looks like a server's is closed where it is known.
     let tools = ["github_plugin".to_owned(), "read".to_owned()];
     let child = read_only(&Request {

@@ -22,7 +22,7 @@ pub struct NoticeView<'a> {
     pub state: State,
     /// The result's title.
     pub title: &'a str,
-    /// The result's summary; left out when empty.
+    /// The result's summary; may be empty.
     pub summary: &'a str,
     /// Why it did not end well, in the words of whoever said so.
     pub error: Option<&'a str>,

@@ -24,6 +24,7 @@ pub struct Heading {
 /// Takes title and summary from an answer: its `# Title` line and the line after it where it opens so,
 /// else its first words. An answer without any text is headed by the prompt.
 pub fn of_answer(answer: &str, prompt: &str) -> Heading {
+    let answer = head(answer);
     let mut lines = answer.lines().filter(|line| !is_ornament(line));
     let Some(first) = lines.next() else {
         return Heading {
@@ -61,7 +62,7 @@ pub fn of_answer(answer: &str, prompt: &str) -> Heading {
 
 /// A short name for work that has no answer yet: the first words of its prompt.
 pub fn of_prompt(prompt: &str) -> String {
-    let line = prompt
+    let line = head(prompt)
         .lines()
         .find(|line| !is_ornament(line))
         .unwrap_or("untitled");
@@ -92,6 +93,12 @@ pub fn continuation(why: &str) -> String {
          finish. Go on from there and give the whole final answer.",
         one_line(why, MAX_SUMMARY)
     )
+}
+
+/// As much of a text as a heading can come from, so that a huge one costs no more than a long one.
+fn head(text: &str) -> &str {
+    const ENOUGH: usize = 8_000;
+    &text[..text.floor_char_boundary(ENOUGH)]
 }
 
 /// A line that carries no words: blank, a rule, a code fence.
@@ -205,6 +212,13 @@ mod tests {
         assert_eq!(opening(false, &[]), "");
         let text = opening(true, &["the shell".into()]);
         assert!(text.starts_with(ASK) && text.contains("the shell"));
+    }
+
+    #[test]
+    fn a_huge_line_is_headed_by_its_beginning() {
+        let found = of_answer(&"ü ".repeat(1_000_000), "p");
+        assert_eq!(found.title.chars().count(), MAX_TITLE);
+        assert_eq!(found.summary.chars().count(), MAX_SUMMARY);
     }
 
     proptest! {
