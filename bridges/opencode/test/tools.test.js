@@ -1,0 +1,98 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { connected, toolContext } from "../testing/support.js";
+
+const delegate = (hooks, context = toolContext()) => hooks.tool.delegate.execute({ prompt: "p", agent: "explore" }, context);
+
+test("a call carries where it was made, and its answer is the model's", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  const answer = await delegate(hooks);
+  assert.deepEqual(answer, { title: "t", output: "o", metadata: {} });
+  const [{ url, body }] = daemon.calls;
+  assert.equal(url, "/v1/tools/delegate");
+  assert.deepEqual(body, {
+    caller: { connection: "c1", session: "ses_root", message: "msg_1", agent: "build", parent: null, directory: "/p" },
+    args: { prompt: "p", agent: "explore" },
+  });
+});
+
+test("a call in a child names its parent, read from the host where no event told it", async (t) => {
+  const { daemon, hooks, host } = await connected(t);
+  host.session("ses_child", "ses_root");
+  await delegate(hooks, toolContext(undefined, "ses_child"));
+  assert.equal(daemon.calls[0].body.caller.parent, "ses_root");
+});
+
+test("a session that the host does not know is taken for no root", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  assert.match(await delegate(hooks, toolContext(undefined, "ses_odd")), /^Delegation refused: OpenCode did not say/);
+  assert.equal(daemon.calls.length, 0);
+});
+
+test("a refusal by the daemon is the answer, with its hint", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  daemon.onTool = () => ({ status: 422, body: { code: "refused", message: "The disk is full.", hint: "Free some." } });
+  assert.equal(await delegate(hooks), "Delegation refused: The disk is full. Free some.");
+  assert.equal(await hooks.tool.delegation_read.execute({ id: "x" }, toolContext()), "The disk is full. Free some.");
+});
+
+test("an answer that breaks off is asked for again over the next connection", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  daemon.onTool = () => (daemon.calls.length === 1 ? null : { status: 200, body: { title: "t", output: "again" } });
+  assert.equal((await delegate(hooks)).output, "again");
+});
+
+test("a call over a connection that is not known any more registers anew", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  daemon.onTool = ({ caller }) => (caller.connection === "c1"
+    ? { status: 410, body: { code: "unknown_connection", message: "who?" } } : { status: 200, body: { title: "t", output: "known" } });
+  assert.equal((await delegate(hooks)).output, "known");
+  assert.equal(daemon.registrations.length, 2);
+});
+
+test("a call waits for a daemon that is just being replaced", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  daemon.onTool = () => (daemon.calls.length === 1
+    ? { status: 503, body: { code: "draining", message: "going" } } : { status: 200, body: { title: "t", output: "there" } });
+  assert.equal((await delegate(hooks)).output, "there");
+});
+
+test("a result that was handed over is confirmed", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  daemon.onTool = () => ({ status: 200, body: { title: "t", output: "o", handed: "brave-amber-otter" } });
+  await hooks.tool.delegation_read.execute({ id: "brave" }, toolContext());
+  assert.deepEqual(await daemon.message("handed"), { type: "handed", id: "brave-amber-otter", session: "ses_root" });
+});
+
+test("aborting a waiting read closes its request and confirms nothing", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  const abort = new AbortController();
+  daemon.onTool = () => new Promise(() => {});
+  const answer = hooks.tool.delegation_read.execute({ id: "x" }, toolContext(abort.signal));
+  const call = await daemon.until(({ calls }) => calls[0]);
+  abort.abort();
+  await call.closed;
+  await answer;
+  await daemon.settled();
+  assert.equal(daemon.ofType("handed").length, 0);
+  assert.equal(daemon.calls.length, 1);
+});
+
+test("a tool call makes the process the session's owner", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  await delegate(hooks);
+  const { session, directory, activity } = await daemon.message("session");
+  assert.deepEqual({ session, directory, activity }, { session: "ses_root", directory: "/p", activity: "streaming" });
+});
+
+test("only the arguments that are needed are required", async (t) => {
+  const { hooks } = await connected(t);
+  const required = (toolID) => {
+    const output = { description: "", jsonSchema: { type: "object", properties: {}, required: ["prompt", "agent", "timeout_minutes"] } };
+    hooks["tool.definition"]({ toolID }, output);
+    return output.jsonSchema.required;
+  };
+  assert.deepEqual(required("delegate"), ["prompt", "agent"]);
+  assert.deepEqual(required("delegation_list"), []);
+  assert.equal(required("bash").length, 3);
+});
