@@ -405,10 +405,9 @@ impl Api {
             path.push_str("&before=");
             path.push_str(before);
         }
-        let reply = self
-            .call(Method::Get, path.clone(), None, READ_TIMEOUT)
-            .await?;
-        parse(&path, reply)
+        let call = format!("GET {path}");
+        let reply = self.call(Method::Get, path, None, READ_TIMEOUT).await?;
+        parse(&call, reply)
     }
 
     /// Stops what a session does and returns when the host has done so. Idle sessions are left as they are.

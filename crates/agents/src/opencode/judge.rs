@@ -199,7 +199,7 @@ fn answer_of(after: &[Message]) -> String {
 }
 
 /// What there is of an answer in a run that did not end with one: the last message with text.
-fn partial_of(after: &[Message]) -> String {
+pub(super) fn partial_of(after: &[Message]) -> String {
     after
         .iter()
         .rev()
@@ -209,7 +209,8 @@ fn partial_of(after: &[Message]) -> String {
         .unwrap_or_default()
 }
 
-fn usage_of(messages: &[Message]) -> Usage {
+/// What the model calls of these messages used.
+pub(super) fn usage_of(messages: &[Message]) -> Usage {
     let mut usage = Usage::default();
     for message in messages
         .iter()

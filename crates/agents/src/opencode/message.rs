@@ -165,6 +165,15 @@ impl Part {
         self.kind == "text" && self.synthetic != Some(true) && self.ignored != Some(true)
     }
 
+    /// Whether it is a tool call that has no result yet.
+    pub fn is_open_tool(&self) -> bool {
+        self.kind == "tool"
+            && self
+                .state
+                .as_ref()
+                .is_some_and(|state| matches!(state.status.as_str(), "pending" | "running"))
+    }
+
     /// Whether it is a tool call that the provider itself carried out.
     pub fn provider_executed(&self) -> bool {
         self.metadata

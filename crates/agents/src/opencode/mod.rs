@@ -1,6 +1,7 @@
 //! OpenCode: its API over any transport, its events, and the proof that a run has ended.
 
 mod api;
+mod drive;
 mod event;
 mod http;
 mod id;
@@ -11,6 +12,7 @@ mod report;
 mod transport;
 
 pub use api::{AgentInfo, Api, ApiError, Ask, Child, HostError, PromptBody, Status};
+pub use drive::drive;
 pub use event::{EventKind, HostEvent};
 pub use http::HttpTransport;
 pub use id::{fixed_message_id, fixed_part_id, later_than, message_id, millis_of};

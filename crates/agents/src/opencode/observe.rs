@@ -3,12 +3,15 @@
 use std::collections::HashSet;
 
 use super::event::{EventKind, HostEvent};
-use super::message::{MessageError, Part, Usage};
+use super::judge::{text_of, usage_of};
+use super::message::{Message, MessageError, Part, Usage};
 
 /// Partial text beyond this many bytes is not kept in memory; the host's record has it all.
 const PARTIAL_LIMIT: usize = 8 << 20;
 /// Tool calls followed at once; a run has a handful.
 const TOOLS_LIMIT: usize = 1_024;
+/// Parts followed within a step.
+const PARTS_LIMIT: usize = 4_096;
 
 /// How far a run is.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -33,12 +36,14 @@ pub struct Observer {
     deleted: bool,
     own_message: Option<String>,
     assistant: Option<String>,
-    text_parts: HashSet<String>,
+    /// Parts whose deltas are no text of the answer: reasoning.
+    other_parts: HashSet<String>,
     tools: HashSet<String>,
     running: HashSet<String>,
     partial: String,
     current: Option<(String, usize)>,
     revision: u64,
+    text_revision: u64,
 }
 
 impl Observer {
@@ -62,6 +67,11 @@ impl Observer {
         self.revision
     }
 
+    /// Changes whenever the partial text does.
+    pub fn text_revision(&self) -> u64 {
+        self.text_revision
+    }
+
     /// Whether the session was last heard to do nothing.
     pub fn is_idle(&self) -> bool {
         self.idle
@@ -82,12 +92,40 @@ impl Observer {
         self.deleted
     }
 
-    /// Events were missed: what was known of now is not known any more, what adds up stays.
-    pub fn resync(&mut self) {
+    /// Events were missed, and the status map says that the session works, tries again, or does nothing.
+    pub fn resync(&mut self, idle: bool, retrying: Option<(String, u64)>) {
+        self.idle = idle;
+        self.busy_seen |= !idle;
+        self.set_retry(retrying);
+    }
+
+    /// Takes over what the stored messages say of a run that was not heard from its beginning, or not all
+    /// the time: what it used, which tools run, and the text so far.
+    pub fn adopt(&mut self, messages: &[Message]) {
+        self.progress.usage = usage_of(messages);
         self.running.clear();
-        self.progress.running_tools = 0;
-        self.progress.retrying = None;
-        self.idle = false;
+        self.tools.clear();
+        let last = messages.iter().rfind(|message| message.info.is_assistant());
+        if let Some(last) = last.filter(|message| message.info.time.completed.is_none()) {
+            self.assistant = Some(last.info.id.clone());
+            for part in last.parts.iter().filter(|part| part.is_open_tool()) {
+                if self.running.len() < TOOLS_LIMIT {
+                    self.running.insert(part.id.clone());
+                    self.tools.insert(part.id.clone());
+                    self.progress.last_tool.clone_from(&part.tool);
+                }
+            }
+            // Text that still streams is not stored yet: what was heard of it is more.
+            let stored = text_of(last);
+            if stored.len() > self.partial.len() {
+                self.partial = stored;
+                self.partial
+                    .truncate(self.partial.floor_char_boundary(PARTIAL_LIMIT));
+                self.current = None;
+            }
+        }
+        self.progress.running_tools = self.running.len();
+        self.text_revision += 1;
         self.revision += 1;
     }
 
@@ -128,7 +166,12 @@ impl Observer {
                             self.error = None;
                         }
                     }
-                    info.time.completed.is_some()
+                    // Steps in between end with `tool-calls`, and reading after each would be for nothing.
+                    let last_word = info
+                        .finish
+                        .as_deref()
+                        .is_some_and(|finish| finish != "tool-calls");
+                    info.time.completed.is_some() && (last_word || info.error.is_some())
                 } else {
                     self.own_message = Some(info.id);
                     false
@@ -139,7 +182,7 @@ impl Observer {
                 false
             }
             EventKind::Delta { part, field, delta } => {
-                if field == "text" && self.text_parts.contains(&part) {
+                if field == "text" && !self.other_parts.contains(&part) {
                     self.append(part, &delta);
                 }
                 false
@@ -174,8 +217,9 @@ impl Observer {
             "step-start" => {
                 // A dropped stream is begun anew: what came before is told again.
                 self.partial.clear();
-                self.text_parts.clear();
+                self.other_parts.clear();
                 self.current = None;
+                self.text_revision += 1;
                 self.revision += 1;
             }
             "step-finish" => {
@@ -183,22 +227,21 @@ impl Observer {
                 self.revision += 1;
             }
             "text" if part.is_own_text() => {
-                self.text_parts.insert(part.id.clone());
                 let text = part.text.unwrap_or_default();
                 if !text.is_empty() {
                     self.replace(part.id, &text);
                 }
             }
             "tool" => self.on_tool(part),
+            _ if self.other_parts.len() < PARTS_LIMIT => {
+                self.other_parts.insert(part.id);
+            }
             _ => {}
         }
     }
 
     fn on_tool(&mut self, part: Part) {
-        let running = part
-            .state
-            .as_ref()
-            .is_some_and(|state| matches!(state.status.as_str(), "pending" | "running"));
+        let running = part.is_open_tool();
         if self.tools.len() < TOOLS_LIMIT && !self.tools.contains(&part.id) && running {
             self.tools.insert(part.id.clone());
             self.progress.usage.tool_calls += 1;
@@ -231,6 +274,7 @@ impl Observer {
         let room = PARTIAL_LIMIT.saturating_sub(self.partial.len());
         let end = delta.floor_char_boundary(room);
         self.partial.push_str(&delta[..end]);
+        self.text_revision += 1;
         self.revision += 1;
     }
 

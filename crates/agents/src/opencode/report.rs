@@ -39,6 +39,9 @@ pub struct RunSpec {
     pub continuation: String,
     /// The child session, where one is known.
     pub child: Option<SessionId>,
+    /// Whether the intent to start the delegation's first attempt was recorded only just now, so that nothing
+    /// can have been asked of the host yet and nothing has to be looked for.
+    pub fresh: bool,
     /// Running time of earlier attempts and of this one before the daemon was restarted, in milliseconds.
     pub spent_ms: u64,
     /// Running time allowed over all attempts, in milliseconds; none for no limit.

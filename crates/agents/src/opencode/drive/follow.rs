@@ -1,0 +1,441 @@
+//! From the prompt to the proof of the end.
+
+use std::time::Duration;
+
+use brigade_core::delegation::{RunEnd, StopCause};
+use brigade_core::id::SessionId;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Driver, Exit, OpenAsk, Stopping};
+use crate::opencode::api::Status;
+use crate::opencode::judge::{Evidence, Verdict, end_of_error, judge, partial_of};
+use crate::opencode::message::{Message, Usage};
+use crate::opencode::report::{AbortVerdict, Refusal};
+
+/// The host writes a message's error up to 280 ms after the first idle; what has not come after this long is
+/// read once more and then concluded from.
+const SETTLE: Duration = Duration::from_secs(2);
+/// An abort is awaited this long once the host has taken it.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// After this long without a word the session's status is asked for: an event may have been lost.
+const QUIET: Duration = Duration::from_secs(30);
+/// A prompt that the host accepted and never stored is given up after this long: it may have to install things
+/// first.
+const START_LIMIT: Duration = Duration::from_secs(300);
+/// Progress is reported this often at most, and the more seldom the longer the text is.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// What the next wake-up is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Report,
+    Settle,
+    Quiet,
+    Stall(u64),
+    Limit(u64),
+    AbortAgain,
+}
+
+/// Timers of following a run.
+struct Timers {
+    report: Instant,
+    settle: Option<Instant>,
+    probed: Instant,
+    reported: u64,
+    reported_text: u64,
+}
+
+impl Driver {
+    pub(super) async fn follow(&mut self, child: &SessionId) -> Result<Exit, Exit> {
+        let now = Instant::now();
+        let mut timers = Timers {
+            report: now + REPORT,
+            settle: None,
+            probed: now,
+            reported: self.observer.revision(),
+            reported_text: self.observer.text_revision(),
+        };
+        self.stop.mark_changed();
+        loop {
+            while let Some(ask) = self.asks.pop_front() {
+                self.refuse(ask).await?;
+            }
+            if std::mem::take(&mut self.missed) {
+                self.catch_up(child).await?;
+                self.behind = true;
+                self.check(child, &mut timers, false).await?;
+                continue;
+            }
+            if std::mem::take(&mut self.hint) {
+                self.check(child, &mut timers, false).await?;
+                continue;
+            }
+            let (at, due) = self.next_due(&timers);
+            tokio::select! {
+                signal = self.signals.recv() => self.take(signal)?,
+                changed = self.stop.changed() => {
+                    if changed.is_err() {
+                        return Err(Exit::Detached);
+                    }
+                    if self.stopping.is_none() && self.stop.borrow_and_update().is_some() {
+                        self.begin_stop(child, &mut timers).await?;
+                    }
+                }
+                () = sleep_until(at) => self.on_due(due, child, &mut timers).await?,
+            }
+        }
+    }
+
+    fn next_due(&self, timers: &Timers) -> (Instant, Due) {
+        let quiet = timers.probed.max(self.heard) + QUIET;
+        let mut due = vec![(quiet, Due::Quiet)];
+        if self.observer.revision() != timers.reported {
+            due.push((timers.report, Due::Report));
+        }
+        if let Some(settle) = timers.settle {
+            due.push((settle, Due::Settle));
+        }
+        match self.stopping {
+            Some(stopping) => due.push((stopping.again, Due::AbortAgain)),
+            None => {
+                if let Some(limit) = self.spec.max_run_ms {
+                    let left = limit.saturating_sub(self.spec.spent_ms);
+                    due.push((
+                        self.started + Duration::from_millis(left),
+                        Due::Limit(limit),
+                    ));
+                }
+                if let Some(stall) = self.spec.stall_ms
+                    && self.can_stall()
+                {
+                    due.push((self.heard + Duration::from_millis(stall), Due::Stall(stall)));
+                }
+            }
+        }
+        due.into_iter()
+            .min_by_key(|(at, _)| *at)
+            .unwrap_or((quiet, Due::Quiet))
+    }
+
+    /// Silence means something only while something should be heard.
+    fn can_stall(&self) -> bool {
+        let progress = self.observer.progress();
+        self.connected && progress.running_tools == 0 && progress.retrying.is_none()
+    }
+
+    async fn on_due(
+        &mut self,
+        due: Due,
+        child: &SessionId,
+        timers: &mut Timers,
+    ) -> Result<(), Exit> {
+        match due {
+            Due::Report => self.report(timers).await,
+            Due::Settle => {
+                timers.settle = None;
+                self.check(child, timers, true).await
+            }
+            Due::Quiet => {
+                timers.probed = Instant::now();
+                if self.connected {
+                    self.catch_up(child).await?;
+                    if self.observer.is_idle() {
+                        self.check(child, timers, false).await?;
+                    }
+                }
+                Ok(())
+            }
+            Due::Stall(limit_ms) => {
+                // Its end may have been missed.
+                self.catch_up(child).await?;
+                self.check(child, timers, false).await?;
+                if self.can_stall()
+                    && self.heard + Duration::from_millis(limit_ms) <= Instant::now()
+                {
+                    self.log.stop(StopCause::Stall { limit_ms }).await?;
+                    self.begin_stop(child, timers).await?;
+                }
+                Ok(())
+            }
+            Due::Limit(limit_ms) => {
+                self.log.stop(StopCause::TimeLimit { limit_ms }).await?;
+                self.begin_stop(child, timers).await
+            }
+            Due::AbortAgain => self.abort_again(child, timers).await,
+        }
+    }
+
+    async fn report(&mut self, timers: &mut Timers) -> Result<(), Exit> {
+        timers.reported = self.observer.revision();
+        let text = self.observer.text_revision();
+        let partial = (text != timers.reported_text).then(|| self.observer.partial());
+        timers.reported_text = text;
+        let megabytes = u32::try_from(self.observer.partial().len() >> 20).unwrap_or(u32::MAX);
+        self.log
+            .progress(self.observer.progress(), partial, self.ran_ms())
+            .await?;
+        timers.report = Instant::now() + REPORT.saturating_mul(megabytes.saturating_add(1));
+        Ok(())
+    }
+
+    /// Reads what events may have told meanwhile: status, open asks.
+    async fn catch_up(&mut self, child: &SessionId) -> Result<(), Exit> {
+        let status = self.status_of(child).await?;
+        match status {
+            Status::Idle => self.observer.resync(true, None),
+            Status::Busy => self.observer.resync(false, None),
+            Status::Retry { next_ms, message } => {
+                self.observer.resync(false, Some((message, next_ms)));
+            }
+        }
+        let permissions = self
+            .ask(|api| async move { api.permissions().await })
+            .await?;
+        for ask in permissions.unwrap_or_else(|error| self.unread(&error)) {
+            if ask.session == child.as_str() {
+                self.note_ask(OpenAsk::Permission {
+                    id: ask.id,
+                    permission: ask.permission,
+                    patterns: ask.patterns,
+                });
+            }
+        }
+        let questions = self.ask(|api| async move { api.questions().await }).await?;
+        for ask in questions.unwrap_or_else(|error| self.unread(&error)) {
+            if ask.session == child.as_str() {
+                self.note_ask(OpenAsk::Question {
+                    count: ask.questions(),
+                    id: ask.id,
+                });
+            }
+        }
+        while let Some(ask) = self.asks.pop_front() {
+            self.refuse(ask).await?;
+        }
+        Ok(())
+    }
+
+    /// Open asks are found by their events as well; a host that cannot list them is no reason to give up a run.
+    fn unread<T>(&self, error: &crate::opencode::api::ApiError) -> Vec<T> {
+        tracing::warn!(delegation = %self.spec.delegation, %error, "open asks were not read");
+        Vec::new()
+    }
+
+    /// Reads the messages and leaves if they prove the end. `settled`: the last read is long enough ago for the
+    /// host to have written all it had to write.
+    async fn check(
+        &mut self,
+        child: &SessionId,
+        timers: &mut Timers,
+        settled: bool,
+    ) -> Result<(), Exit> {
+        self.hint = false;
+        let prompts = self.prompts.clone();
+        let messages = self.messages(child, &prompts).await?;
+        let evidence = Evidence {
+            idle: self.observer.is_idle(),
+            error: self.observer.error(),
+            refused: self.refused.as_deref(),
+        };
+        match judge(&messages, &evidence) {
+            Verdict::Running => {
+                timers.settle = None;
+                if std::mem::take(&mut self.behind) {
+                    self.observer.adopt(&messages);
+                }
+                Ok(())
+            }
+            // An error that is told before the prompt is stored need not be the prompt's.
+            Verdict::Ended { .. } if messages.is_empty() && !settled => {
+                timers.settle.get_or_insert(Instant::now() + SETTLE);
+                Ok(())
+            }
+            Verdict::Ended {
+                end: RunEnd::Aborted,
+                answer,
+                usage,
+            } => self.aborted(answer, usage).await,
+            Verdict::Ended { end, answer, usage } => Err(Exit::Ended { end, answer, usage }),
+            Verdict::NotStarted | Verdict::Unproven { .. } if !settled => {
+                timers.settle.get_or_insert(Instant::now() + SETTLE);
+                Ok(())
+            }
+            Verdict::NotStarted => {
+                if self.stopping.is_none() && self.prompted_at.elapsed() >= START_LIMIT {
+                    return Err(Exit::Interrupted {
+                        why: "the host accepted the prompt and never began with it".to_owned(),
+                        partial: String::new(),
+                    });
+                }
+                Ok(())
+            }
+            Verdict::Unproven { usage, .. } => self.conclude(child, &messages, usage).await,
+        }
+    }
+
+    /// The session does nothing and its messages prove no end, and nothing more was written for a while.
+    async fn conclude(
+        &mut self,
+        child: &SessionId,
+        messages: &[Message],
+        usage: Usage,
+    ) -> Result<(), Exit> {
+        if self.status_of(child).await? != Status::Idle {
+            self.observer.resync(false, None);
+            return Ok(());
+        }
+        let answer = self.partial(messages);
+        if let Some(error) = self.observer.error() {
+            let end = end_of_error(error, false);
+            if end == RunEnd::Aborted {
+                return self.aborted(answer, usage).await;
+            }
+            return Err(Exit::Ended { end, answer, usage });
+        }
+        if self.stopping.is_some() {
+            return Err(Exit::Ended {
+                end: RunEnd::Aborted,
+                answer,
+                usage,
+            });
+        }
+        Err(Exit::Interrupted {
+            why: "its session stopped without an end, as after a crash of the host".to_owned(),
+            partial: answer,
+        })
+    }
+
+    /// It was aborted. By whom, if not by us, is for the caller to find out: a quitting host aborts as well.
+    async fn aborted(&mut self, answer: String, usage: Usage) -> Result<(), Exit> {
+        if self.stopping.is_none() && self.stop.borrow().is_none() {
+            let log = self.log.clone();
+            let verdict = self.hearing(log.unordered_abort()).await?;
+            if let AbortVerdict::Interrupted { why } = verdict {
+                return Err(Exit::Interrupted {
+                    why,
+                    partial: answer,
+                });
+            }
+        }
+        Err(Exit::Ended {
+            end: RunEnd::Aborted,
+            answer,
+            usage,
+        })
+    }
+
+    async fn begin_stop(&mut self, child: &SessionId, timers: &mut Timers) -> Result<(), Exit> {
+        self.stopping = Some(Stopping {
+            until: None,
+            again: Instant::now() + SETTLE,
+        });
+        self.abort(child).await?;
+        let now = Instant::now();
+        self.stopping = Some(Stopping {
+            until: Some(now + STOP_LIMIT),
+            again: now + SETTLE,
+        });
+        self.check(child, timers, false).await
+    }
+
+    /// An abort that came before the run did, or that the host has not carried out yet, is repeated.
+    async fn abort_again(&mut self, child: &SessionId, timers: &mut Timers) -> Result<(), Exit> {
+        let now = Instant::now();
+        let until = self.stopping.and_then(|stopping| stopping.until);
+        if until.is_some_and(|until| until <= now) {
+            let prompts = self.prompts.clone();
+            let messages = self.messages(child, &prompts).await?;
+            let answer = self.partial(&messages);
+            tracing::warn!(delegation = %self.spec.delegation, "the host did not prove the end of an aborted run");
+            return Err(Exit::Ended {
+                end: RunEnd::Aborted,
+                answer,
+                usage: crate::opencode::judge::usage_of(&messages),
+            });
+        }
+        self.stopping = Some(Stopping {
+            until,
+            again: now + SETTLE,
+        });
+        if self.status_of(child).await? == Status::Idle {
+            self.observer.resync(true, None);
+        } else {
+            self.abort(child).await?;
+        }
+        self.check(child, timers, false).await
+    }
+
+    /// What there is of an answer: as stored, or as it streamed where that is more.
+    fn partial(&self, messages: &[Message]) -> String {
+        let stored = partial_of(messages);
+        if stored.len() < self.observer.partial().len() {
+            self.observer.partial().to_owned()
+        } else {
+            stored
+        }
+    }
+
+    /// Refuses what is asked, with words that the model can act on.
+    async fn refuse(&mut self, ask: OpenAsk) -> Result<(), Exit> {
+        let (open, refusal) = match ask {
+            OpenAsk::Permission {
+                id,
+                permission,
+                patterns,
+            } => {
+                let refusal = Refusal {
+                    permission,
+                    patterns,
+                };
+                let words = format!(
+                    "Refused: this is a background delegation and nobody can be asked. It may not use {}. \
+                     Go on without it and say in your answer what you could not do.",
+                    refusal.words()
+                );
+                let answer = self
+                    .ask(|api| {
+                        let (id, words) = (id.clone(), words.clone());
+                        async move { api.refuse_permission(&id, &words).await }
+                    })
+                    .await?;
+                (answer, refusal)
+            }
+            OpenAsk::Question { id, count } => {
+                const WORDS: &str = "Nobody can answer: this is a background delegation. Decide by yourself, go \
+                                     on, and say in your answer what you assumed.";
+                let answer = self
+                    .ask(|api| {
+                        let id = id.clone();
+                        async move {
+                            match api.answer_question(&id, count, WORDS).await {
+                                Err(crate::opencode::api::ApiError::Host { error, .. })
+                                    if error.status < 500 =>
+                                {
+                                    api.reject_question(&id).await
+                                }
+                                answer => answer,
+                            }
+                        }
+                    })
+                    .await?;
+                let refusal = Refusal {
+                    permission: "question".to_owned(),
+                    patterns: Vec::new(),
+                };
+                (answer, refusal)
+            }
+        };
+        match open {
+            Ok(true) => {
+                self.refused = Some(refusal.words());
+                self.log.refused(refusal).await?;
+            }
+            // Somebody was quicker.
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(delegation = %self.spec.delegation, %error, "an ask could not be refused");
+            }
+        }
+        Ok(())
+    }
+}

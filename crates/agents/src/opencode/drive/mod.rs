@@ -1,0 +1,197 @@
+//! Drives one attempt over any transport: finds or makes the child, prompts it once, follows it to the proof
+//! of its end, stops it at its limits.
+
+mod follow;
+mod launch;
+mod link;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use brigade_core::delegation::{RunEnd, StopCause};
+use brigade_core::id::SessionId;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::api::Api;
+use super::id::fixed_part_id;
+use super::message::Usage;
+use super::observe::Observer;
+use super::report::{DriveOutcome, Ended, Fenced, RunLog, RunSpec, Signal};
+use super::transport::Transport;
+
+/// Drives an attempt to its end, from wherever it stands: nothing asked of the host yet, child made, prompted,
+/// running, or ended meanwhile. Whatever was begun before is found and not begun twice.
+///
+/// `signals` carries the host's events and the state of the connection; dropping its sender detaches the driver
+/// from the run. `stop` is set when the run is to be stopped; the intent is then recorded already. Time is
+/// tokio's, which stands still while the machine sleeps.
+pub async fn drive(
+    spec: RunSpec,
+    transport: Arc<dyn Transport>,
+    signals: mpsc::Receiver<Signal>,
+    stop: watch::Receiver<Option<StopCause>>,
+    log: Arc<dyn RunLog>,
+) -> DriveOutcome {
+    let mut driver = Driver::new(spec, transport, signals, stop, log);
+    let exit = match driver.run().await {
+        Ok(exit) | Err(exit) => exit,
+    };
+    driver.outcome(exit)
+}
+
+/// Why the driver leaves.
+#[derive(Debug)]
+enum Exit {
+    Ended {
+        end: RunEnd,
+        answer: String,
+        usage: Usage,
+    },
+    Interrupted {
+        why: String,
+        partial: String,
+    },
+    Fenced,
+    Detached,
+}
+
+impl Exit {
+    fn ended(end: RunEnd) -> Self {
+        Exit::Ended {
+            end,
+            answer: String::new(),
+            usage: Usage::default(),
+        }
+    }
+}
+
+impl From<Fenced> for Exit {
+    fn from(_: Fenced) -> Self {
+        Exit::Fenced
+    }
+}
+
+/// A permission or question that awaits our refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum OpenAsk {
+    Permission {
+        id: String,
+        permission: String,
+        patterns: Vec<String>,
+    },
+    Question {
+        id: String,
+        count: usize,
+    },
+}
+
+struct Driver {
+    spec: RunSpec,
+    api: Api,
+    signals: mpsc::Receiver<Signal>,
+    stop: watch::Receiver<Option<StopCause>>,
+    log: Arc<dyn RunLog>,
+    observer: Observer,
+    child: Option<SessionId>,
+    /// The fixed part IDs of the prompts whose run is followed: this attempt's, or the one found running.
+    prompts: Vec<String>,
+    asks: VecDeque<OpenAsk>,
+    /// What was refused last, in words.
+    refused: Option<String>,
+    /// Something was heard that may be the end.
+    hint: bool,
+    /// Events were missed: status, asks and messages are to be read.
+    missed: bool,
+    /// The observer's sums lack what was missed.
+    behind: bool,
+    connected: bool,
+    started: Instant,
+    prompted_at: Instant,
+    heard: Instant,
+    stopping: Option<Stopping>,
+}
+
+/// An abort under way.
+#[derive(Debug, Clone, Copy)]
+struct Stopping {
+    /// When to be content with what is there; set once the host has taken the abort.
+    until: Option<Instant>,
+    /// When to abort again if it still runs.
+    again: Instant,
+}
+
+impl Driver {
+    fn new(
+        spec: RunSpec,
+        transport: Arc<dyn Transport>,
+        signals: mpsc::Receiver<Signal>,
+        stop: watch::Receiver<Option<StopCause>>,
+        log: Arc<dyn RunLog>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            api: Api::new(transport, spec.directory.clone()),
+            prompts: vec![prompt_part(&spec, spec.attempt.0)],
+            child: spec.child.clone(),
+            spec,
+            signals,
+            stop,
+            log,
+            observer: Observer::new(),
+            asks: VecDeque::new(),
+            refused: None,
+            hint: false,
+            missed: false,
+            behind: false,
+            connected: true,
+            started: now,
+            prompted_at: now,
+            heard: now,
+            stopping: None,
+        }
+    }
+
+    /// Both sides leave: the one says that the run ended regularly, the other that it could not be followed.
+    async fn run(&mut self) -> Result<Exit, Exit> {
+        let child = self.launch().await?;
+        self.follow(&child).await
+    }
+
+    fn ran(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn ran_ms(&self) -> u64 {
+        u64::try_from(self.ran().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn outcome(&self, exit: Exit) -> DriveOutcome {
+        let ran_ms = self.ran_ms();
+        match exit {
+            Exit::Ended { end, answer, usage } => DriveOutcome::Ended(Ended {
+                end,
+                answer,
+                usage,
+                ran_ms,
+            }),
+            Exit::Interrupted { why, partial } => DriveOutcome::Interrupted {
+                why,
+                partial,
+                ran_ms,
+            },
+            Exit::Fenced => DriveOutcome::Fenced,
+            Exit::Detached => DriveOutcome::Detached { ran_ms },
+        }
+    }
+}
+
+/// The part ID of an attempt's prompt.
+fn prompt_part(spec: &RunSpec, attempt: u32) -> String {
+    fixed_part_id(
+        &spec.delegation,
+        &format!("prompt/{attempt}"),
+        spec.registered_ms,
+    )
+}
