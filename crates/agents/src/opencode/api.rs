@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::message::Message;
+use super::message::{Message, lenient};
 use super::transport::{Method, Reply, Request, Transport, TransportError};
 
 /// How long an ordinary call may take. A host with twenty children at work answers within a second; one that
@@ -78,19 +78,19 @@ pub struct Child {
     #[serde(default, rename = "parentID")]
     pub parent: Option<SessionId>,
     /// The directory in which it runs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub directory: String,
     /// Its title.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub title: String,
     /// The agent of its latest prompt.
     #[serde(default)]
     pub agent: Option<String>,
     /// Its own permission rules.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub permission: Ruleset,
     /// When it was made.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub time: SessionTime,
     #[serde(default)]
     metadata: Option<Value>,
@@ -100,7 +100,7 @@ pub struct Child {
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub struct SessionTime {
     /// Creation.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub created: u64,
 }
 
@@ -139,16 +139,16 @@ pub struct AgentInfo {
     #[serde(default)]
     pub description: Option<String>,
     /// `primary`, `subagent` or `all`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub mode: String,
     /// Whether it is built into the host.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub native: bool,
     /// Whether it is not shown to people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub hidden: bool,
     /// Its rules, with the host's defaults in front.
-    #[serde(default, rename = "permission")]
+    #[serde(default, rename = "permission", deserialize_with = "lenient")]
     pub rules: Ruleset,
     /// Its own model, if it has one.
     #[serde(default)]
@@ -167,12 +167,12 @@ pub struct Ask {
     #[serde(rename = "sessionID")]
     pub session: String,
     /// Which permission; empty for a question.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub permission: String,
     /// On what.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub patterns: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     questions: Vec<Value>,
 }
 
@@ -377,18 +377,26 @@ impl Api {
     ) -> Result<Vec<Message>, ApiError> {
         let mut found: Vec<Message> = Vec::new();
         let mut before: Option<String> = None;
+        let mut all = false;
         loop {
-            let mut page = self.page(session, PAGE, before.as_deref()).await?;
-            let full = page.len() >= PAGE;
-            before = page.first().map(cursor_before);
+            let mut page = match self.page(session, PAGE, before.as_deref()).await {
+                // The host knows our cursor no more: all at once, then.
+                Err(ApiError::Host { error, .. }) if error.status == 400 && before.is_some() => {
+                    found.clear();
+                    all = true;
+                    self.page(session, 0, None).await?
+                }
+                page => page?,
+            };
             if let Some(at) = page.iter().rposition(|message| holds(message, parts)) {
                 page.drain(..at);
                 page.append(&mut found);
                 return Ok(page);
             }
-            if !full {
+            if all || page.len() < PAGE {
                 return Ok(Vec::new());
             }
+            before = page.first().map(cursor_before);
             page.append(&mut found);
             found = page;
         }
@@ -563,7 +571,7 @@ impl Api {
         Ok(health.version)
     }
 
-    async fn typed<T: DeserializeOwned>(
+    pub(super) async fn typed<T: DeserializeOwned>(
         &self,
         method: Method,
         path: String,
@@ -574,7 +582,7 @@ impl Api {
         parse(&call, reply)
     }
 
-    async fn call(
+    pub(super) async fn call(
         &self,
         method: Method,
         path: String,

@@ -70,24 +70,16 @@ pub fn judge(messages: &[Message], evidence: &Evidence<'_>) -> Verdict {
             _ => Verdict::Running,
         };
     };
-    let last_user = messages
-        .iter()
-        .rfind(|message| !message.info.is_assistant())
-        .map(|message| message.info.id.as_str());
-    let overtaken = last.info.parent.as_deref() != last_user;
+    if !evidence.idle {
+        return Verdict::Running;
+    }
     let completed = last.info.time.completed.is_some();
-
     if let Some(error) = &last.info.error
         && completed
-        && (evidence.idle || !overtaken)
     {
         return ended(end_of_error(error, false), partial());
     }
-    if completed
-        && !last.info.is_summary()
-        && is_final(last)
-        && (evidence.idle || (!overtaken && settles(last)))
-    {
+    if completed && !last.info.is_summary() && is_final(last) {
         let answer = answer_of(after);
         let end = if answer.trim().is_empty() {
             RunEnd::Empty
@@ -95,9 +87,6 @@ pub fn judge(messages: &[Message], evidence: &Evidence<'_>) -> Verdict {
             RunEnd::Answered
         };
         return ended(end, answer);
-    }
-    if !evidence.idle {
-        return Verdict::Running;
     }
     if completed && let Some(what) = refusal_of(last, evidence.refused) {
         return ended(RunEnd::PermissionRefused { what }, partial());
@@ -153,16 +142,6 @@ fn is_final(message: &Message) -> bool {
         .is_some_and(|finish| !matches!(finish, "tool-calls" | "unknown"))
 }
 
-/// Whether the host's loop surely leaves after this message, so that idle need not be awaited. After a
-/// filtered answer the host still writes an error, and after one that called tools it goes on.
-fn settles(message: &Message) -> bool {
-    let tools = message
-        .parts
-        .iter()
-        .any(|part| part.kind == "tool" && !part.provider_executed());
-    matches!(message.info.finish.as_deref(), Some("stop")) && !tools
-}
-
 /// What was refused, where a refusal ended the turn.
 fn refusal_of(message: &Message, refused: Option<&str>) -> Option<String> {
     if message.info.finish.as_deref() != Some("tool-calls") {
@@ -178,21 +157,23 @@ fn refusal_of(message: &Message, refused: Option<&str>) -> Option<String> {
 }
 
 /// The answer: the last message that the model meant as its last word, together with those before it that
-/// only the host's own compaction separates from it (the host asks a model that has finished to continue).
+/// only the host's own compaction separates from it (the host asks a model that has finished to continue). Where
+/// somebody has written to the child, what it said to that counts, once it has said something.
 fn answer_of(after: &[Message]) -> String {
-    let mut answers = Vec::new();
+    let mut answers: Vec<String> = Vec::new();
+    let mut asked_anew = false;
     for message in after {
         let info = &message.info;
-        if info.is_assistant() {
-            if !info.is_summary() && info.time.completed.is_some() && is_final(message) {
-                let text = text_of(message);
-                if !text.trim().is_empty() {
-                    answers.push(text);
+        if !info.is_assistant() {
+            asked_anew |= message.parts.iter().any(super::message::Part::is_own_text);
+        } else if !info.is_summary() && info.time.completed.is_some() && is_final(message) {
+            let text = text_of(message);
+            if !text.trim().is_empty() {
+                if std::mem::take(&mut asked_anew) {
+                    answers.clear();
                 }
+                answers.push(text);
             }
-        } else if message.parts.iter().any(super::message::Part::is_own_text) {
-            // Somebody has written to the child: what it says to that is the answer.
-            answers.clear();
         }
     }
     answers.join("\n\n")

@@ -1,8 +1,17 @@
 //! Messages as the host stores them; what is unknown in them is ignored.
 
 use brigade_core::delegation::Model;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+/// A field that the host leaves out or gives as null.
+pub(super) fn lenient<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
 
 /// A message with its parts.
 #[derive(Debug, Clone, Deserialize)]
@@ -10,7 +19,7 @@ pub struct Message {
     /// What it is.
     pub info: MessageInfo,
     /// Its parts, in order.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub parts: Vec<Part>,
 }
 
@@ -22,7 +31,7 @@ pub struct MessageInfo {
     /// `user` or `assistant`.
     pub role: String,
     /// When it was created and completed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub time: MessageTime,
     /// Of an assistant message: the user message it answers.
     #[serde(default, rename = "parentID")]
@@ -72,7 +81,7 @@ impl MessageInfo {
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub struct MessageTime {
     /// Creation.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub created: u64,
     /// Completion; none while it is being written, and for ever after a crash.
     #[serde(default)]
@@ -126,10 +135,10 @@ impl MessageError {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Part {
     /// Its ID.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub id: String,
     /// The message it belongs to.
-    #[serde(default, rename = "messageID")]
+    #[serde(default, rename = "messageID", deserialize_with = "lenient")]
     pub message: String,
     /// `text`, `tool`, `step-start`, `step-finish`, `reasoning`, `compaction`, …
     #[serde(rename = "type")]
@@ -188,7 +197,7 @@ impl Part {
 #[derive(Debug, Clone, Deserialize)]
 pub struct ToolState {
     /// `pending`, `running`, `completed` or `error`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub status: String,
     /// What it failed with.
     #[serde(default)]
@@ -199,16 +208,16 @@ pub struct ToolState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub struct Tokens {
     /// Input, without what was read from the cache.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub input: u64,
     /// Output.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub output: u64,
     /// Reasoning.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub reasoning: u64,
     /// Read from and written to the cache.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub cache: Cache,
 }
 
@@ -216,10 +225,10 @@ pub struct Tokens {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub struct Cache {
     /// Read.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub read: u64,
     /// Written.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub write: u64,
 }
 

@@ -8,10 +8,11 @@ mod id;
 mod judge;
 mod message;
 mod observe;
+mod parent;
 mod report;
 mod transport;
 
-pub use api::{AgentInfo, Api, ApiError, Ask, Child, HostError, PromptBody, Status};
+pub use api::{AgentInfo, Api, ApiError, Ask, Child, HostError, PromptBody, PromptModel, Status};
 pub use drive::drive;
 pub use event::{EventKind, HostEvent};
 pub use http::HttpTransport;

@@ -166,12 +166,8 @@ impl Observer {
                             self.error = None;
                         }
                     }
-                    // Steps in between end with `tool-calls`, and reading after each would be for nothing.
-                    let last_word = info
-                        .finish
-                        .as_deref()
-                        .is_some_and(|finish| finish != "tool-calls");
-                    info.time.completed.is_some() && (last_word || info.error.is_some())
+                    // After an error or an abort the message gets its last word only when the session is idle.
+                    self.idle && info.time.completed.is_some()
                 } else {
                     self.own_message = Some(info.id);
                     false
