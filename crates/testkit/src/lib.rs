@@ -1,1 +1,21 @@
-//! Scripted model, real-OpenCode rig, test daemon, fake clock.
+//! The rig that Brigade is tested with: a scripted model on loopback, the real OpenCode in a
+//! temporary home, a test daemon.
+//!
+//! Nothing here is bound to a test framework; the demo and the benchmarks use it as they are.
+
+mod error;
+mod finished;
+mod watched;
+
+pub mod daemon;
+pub mod model;
+pub mod opencode;
+pub mod process;
+pub mod sandbox;
+
+pub use error::{Error, Result};
+pub use finished::Finished;
+pub use model::{Kind, Record, ScriptedModel, script::Script};
+pub use opencode::{Client, Events, Message, Run, Serve, Session, Tui};
+pub use sandbox::{Sandbox, SandboxBuilder};
+pub use watched::Watched;

@@ -1,0 +1,107 @@
+//! `opencode serve`.
+
+use std::ops::Deref;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::client::Client;
+use crate::process::{Exit, Process};
+use crate::{Result, Sandbox};
+
+/// How long a start may take on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// A running server; killed with all it has started when dropped. It derefs to its [`Client`].
+#[derive(Debug)]
+pub struct Serve {
+    process: Process,
+    client: Client,
+}
+
+impl Deref for Serve {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Serve {
+    /// Starts a server on a free port, and waits until it answers for the sandbox's project.
+    ///
+    /// # Errors
+    /// When it doesn't come up within a minute.
+    pub async fn start(sandbox: &Sandbox) -> Result<Self> {
+        Self::start_with(sandbox, |_| {}).await
+    }
+
+    /// As [`Self::start`], with a change to its command.
+    ///
+    /// # Errors
+    /// When it doesn't come up within a minute.
+    pub async fn start_with(sandbox: &Sandbox, change: impl FnOnce(&mut Command)) -> Result<Self> {
+        let mut command = sandbox.command(sandbox.opencode());
+        command.args(["serve", "--hostname", "127.0.0.1", "--port", "0"]);
+        change(&mut command);
+        let process = Process::start("opencode serve", command)?;
+        let base = process
+            .line(START, |line| {
+                line.split_once("listening on ")
+                    .map(|(_, address)| address.trim().to_owned())
+            })
+            .await?;
+        let client = Client::new(base, sandbox.project());
+        // A first request makes the host load the directory, plugins included.
+        client.get::<serde_json::Value>("/global/health").await?;
+        client.get::<serde_json::Value>("/path").await?;
+        Ok(Self { process, client })
+    }
+
+    /// Its client.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Kills the host alone, as a crash would; what it has started goes on.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub async fn kill9(&self) -> Result<Exit> {
+        self.process.signal_leader(Signal::KILL)?;
+        self.process.gone(START).await
+    }
+
+    /// Suspends the host.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn sigstop(&self) -> Result<()> {
+        self.process.signal_leader(Signal::STOP)
+    }
+
+    /// Wakes the suspended host.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn sigcont(&self) -> Result<()> {
+        self.process.signal_leader(Signal::CONT)
+    }
+
+    /// Ends the host as a person would, and waits for it.
+    ///
+    /// # Errors
+    /// When it doesn't end within a minute.
+    pub async fn stop(&self) -> Result<Exit> {
+        self.process.signal_leader(Signal::TERM)?;
+        self.process.gone(START).await
+    }
+}

@@ -1,0 +1,192 @@
+//! The rig against the real OpenCode.
+
+use std::time::Duration;
+
+use brigade_testkit::process::Exit;
+use brigade_testkit::{Kind, Run, Sandbox, Script, Serve, Tui};
+use serde_json::json;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_server_is_driven_and_listened_to() {
+    let sandbox = Sandbox::new().await.unwrap();
+    sandbox.mcp_server("echo").unwrap();
+    sandbox
+        .agent(
+            "researcher",
+            "mode: subagent\ndescription: Looks\nmodel: scripted/other\nvariant: high",
+            "You look.",
+        )
+        .unwrap();
+    let server = Serve::start(&sandbox).await.unwrap();
+    let events = server.events().await.unwrap();
+
+    // A tool of the host's and one over MCP in one step, then text.
+    let session = server.create("First").await.unwrap();
+    let script = Script::new()
+        .call(
+            "read",
+            &json!({"filePath": sandbox.project().join("README.md")}),
+        )
+        .call("echo_shout", &json!({"text": "quiet"}))
+        .step()
+        .say("all read");
+    let answer = server.prompt(&session.id, script).await.unwrap();
+    assert_eq!(
+        (answer.text().as_str(), answer.finish()),
+        ("all read", Some("stop"))
+    );
+    assert_eq!(
+        sandbox.mcp_calls("echo").unwrap(),
+        [json!({"text": "quiet"})]
+    );
+    let turns = sandbox.model().turns();
+    assert_eq!(turns.len(), 2);
+    assert_eq!(turns[1].session.as_ref(), Some(&session.id));
+    assert!(turns[1].contains("# A project") && turns[1].contains("QUIET"));
+    events.idle(&session.id, 0, LIMIT).await.unwrap();
+
+    // A child with an agent of the project: its model, its parent.
+    let child = server
+        .create_with(&json!({"parentID": session.id, "title": "Child"}))
+        .await
+        .unwrap();
+    let body = json!({"agent": "researcher", "parts": [{"type": "text", "text": "look"}]});
+    assert_eq!(
+        server.prompt_with(&child.id, &body).await.unwrap().text(),
+        "ok"
+    );
+    let turn = sandbox.model().turns().pop().unwrap();
+    assert_eq!(
+        (turn.model.as_str(), turn.parent_session.as_ref()),
+        ("other", Some(&session.id))
+    );
+    let children = server.children(&session.id).await.unwrap();
+    assert_eq!(
+        children.iter().map(|child| &child.id).collect::<Vec<_>>(),
+        [&child.id]
+    );
+
+    // A permission that is asked for and refused with a reason.
+    let script = Script::new()
+        .call("read", &json!({"filePath": "secret.env"}))
+        .step()
+        .say("without it");
+    server.prompt_async(&session.id, script).await.unwrap();
+    let asked = |event: &serde_json::Value| event["type"] == "permission.asked";
+    let ask = events
+        .wait_for("the permission", LIMIT, asked)
+        .await
+        .unwrap();
+    let id = ask["properties"]["id"].as_str().unwrap();
+    assert_eq!(server.permissions().await.unwrap().len(), 1);
+    let before = events.all().len();
+    server.reply(id, "reject", Some("not now")).await.unwrap();
+    events.idle(&session.id, before, LIMIT).await.unwrap();
+    assert_eq!(
+        server
+            .messages(&session.id)
+            .await
+            .unwrap()
+            .pop()
+            .unwrap()
+            .text(),
+        "without it"
+    );
+
+    // A compaction is told apart from a turn.
+    server.compact(&session.id).await.unwrap();
+    let records = sandbox.model().records();
+    assert_eq!(
+        records
+            .iter()
+            .filter(|record| record.kind == Kind::Compaction)
+            .count(),
+        1
+    );
+    server.prompt(&session.id, "and now").await.unwrap();
+    assert!(
+        sandbox
+            .model()
+            .turns()
+            .pop()
+            .unwrap()
+            .contains("Summary: nothing special")
+    );
+
+    assert_eq!(server.kill9().await.unwrap(), Exit::Signal(9));
+}
+
+#[tokio::test]
+async fn an_aborted_run_and_a_stopped_server_end_as_such() {
+    let sandbox = Sandbox::new().await.unwrap();
+    let server = Serve::start(&sandbox).await.unwrap();
+    let session = server.create("Held").await.unwrap();
+    server
+        .prompt_async(&session.id, Script::new().gate("held").say("never"))
+        .await
+        .unwrap();
+    sandbox.model().reached("held", 1, LIMIT).await.unwrap();
+    assert_eq!(server.status().await.unwrap()[&session.id]["type"], "busy");
+    server.abort(&session.id).await.unwrap();
+    let gone = |record: &brigade_testkit::Record| {
+        record.outcome == brigade_testkit::model::Outcome::Disconnected
+    };
+    sandbox
+        .model()
+        .wait_for("the abort", LIMIT, gone)
+        .await
+        .unwrap();
+    server.stop().await.unwrap();
+    assert!(server.process().has_exited());
+}
+
+#[tokio::test]
+async fn a_run_prints_the_answer_and_ends() {
+    let sandbox = Sandbox::new().await.unwrap();
+    let script = Script::new()
+        .call(
+            "read",
+            &json!({"filePath": sandbox.project().join("README.md")}),
+        )
+        .step()
+        .say("it is a project");
+    let run = Run::start(&sandbox, &script.to_string(), &[]).unwrap();
+    let done = run.finished(LIMIT).await.unwrap();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert!(done.stdout.contains("it is a project"), "{done:?}");
+}
+
+#[tokio::test]
+async fn the_terminal_ui_takes_a_prompt_and_shows_the_answer() {
+    let sandbox = Sandbox::new().await.unwrap();
+    let tui = Tui::start(&sandbox, &[]).await.unwrap();
+    tui.line("::say hello from the model").await.unwrap();
+    tui.until("the answer", LIMIT, |screen| {
+        screen.matches("hello from the model").count() == 2
+    })
+    .await
+    .unwrap();
+    let script = Script::new()
+        .call("read", &json!({"filePath": "README.md"}))
+        .step()
+        .say("read in the terminal");
+    tui.paste(script).await.unwrap();
+    let read = |record: &brigade_testkit::Record| record.contains("# A project");
+    sandbox
+        .model()
+        .wait_for("the file's text", LIMIT, read)
+        .await
+        .unwrap();
+    tui.until("the second answer", LIMIT, |screen| {
+        // Its line as the model has written it, without the directive before it.
+        screen
+            .lines()
+            .any(|line| line.trim().starts_with("read in the terminal"))
+    })
+    .await
+    .unwrap();
+    tui.keys("\x03").unwrap();
+    tui.ended(LIMIT).await.unwrap();
+}
