@@ -99,8 +99,9 @@ test("of a delegating parent each message is told at its creation and its end", 
   const { daemon, hooks, event } = await connected(t);
   const message = (role, id, completed, more = {}) => event("message.updated",
     { sessionID: "ses_root", info: { id, role, sessionID: "ses_root", time: { created: 1, completed }, agent: "build", ...more } });
-  message("assistant", "msg_before");
+  message("user", "msg_before");
   await hooks.tool.delegate.execute({}, toolContext());
+  message("user", "msg_before", undefined, { summary: { diffs: [] } });
   message("user", "msg_u", undefined, { model: { providerID: "a", modelID: "b" } });
   message("user", "msg_u", undefined, { summary: { diffs: ["large"] } });
   message("assistant", "msg_a");
