@@ -1,5 +1,7 @@
 //! Recorded runs of the real host, told event by event: at no point may the judge see an end that is not the end.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use brigade_agents::opencode::{
     Evidence, HostEvent, Message, MessageError, Observer, Verdict, judge,
 };
