@@ -1,3 +1,71 @@
 //! The `brigade` binary.
 
-fn main() {}
+mod args;
+mod bridge;
+mod commands;
+mod context;
+mod error;
+mod format;
+mod host;
+mod output;
+mod table;
+
+use std::process::ExitCode;
+
+use brigade_os::paths::Dirs;
+use clap::Parser;
+
+use args::{Cli, Command, Daemon};
+use context::Context;
+use error::{CliError, Kind};
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if error.kind != Kind::Enough && !error.message.is_empty() {
+                output::failure(&error);
+            }
+            ExitCode::from(error.kind.code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    let mut context = Context {
+        dirs: Dirs::from_env()?,
+        out: Output::stdout(),
+    };
+    // A session of its own has to begin before there are threads.
+    if let Command::Daemon(Daemon::Run(args)) = command {
+        return commands::daemon::run(&args, context);
+    }
+    let failed = |error| {
+        CliError::new(
+            Kind::Failed,
+            format!("the runtime can't be started: {error}"),
+        )
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    runtime.block_on(dispatch(command, &mut context))
+}
+
+async fn dispatch(command: Command, context: &mut Context) -> Result<(), CliError> {
+    match command {
+        Command::Install(args) => commands::install::run(&args, context),
+        Command::Uninstall(args) => commands::uninstall::run(&args, context),
+        Command::Doctor(args) => commands::doctor::run(args, context).await,
+        Command::List(args) => commands::list::run(args, context).await,
+        Command::Show(args) => commands::show::run(args, context).await,
+        Command::Read(args) => commands::read::run(args, context).await,
+        Command::Search(args) => commands::search::run(args, context).await,
+        Command::Cancel(args) => commands::cancel::run(args, context).await,
+        Command::Daemon(command) => commands::daemon::control(&command, context).await,
+        Command::Completions(args) => commands::completions::run(&args, context),
+    }
+}

@@ -36,6 +36,7 @@ pub struct Connector {
     dirs: Dirs,
     policy: StartPolicy,
     program: Option<PathBuf>,
+    any_version: bool,
 }
 
 /// Who listens on the socket.
@@ -58,6 +59,7 @@ impl Connector {
             dirs,
             policy,
             program: None,
+            any_version: false,
         }
     }
 
@@ -65,6 +67,13 @@ impl Connector {
     #[must_use]
     pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = Some(program.into());
+        self
+    }
+
+    /// Takes a daemon of whatever protocol, for what no version changes: its status and stopping it.
+    #[must_use]
+    pub fn any_version(mut self) -> Self {
+        self.any_version = true;
         self
     }
 
@@ -152,10 +161,10 @@ impl Connector {
             pid,
         } = welcome.clone();
         client.welcome = Some(welcome);
-        if protocol > PROTOCOL {
-            Err(ClientError::TooOld { protocol, version })
-        } else if protocol == PROTOCOL {
+        if self.any_version || protocol == PROTOCOL {
             Ok(Greeting::Welcome(client))
+        } else if protocol > PROTOCOL {
+            Err(ClientError::TooOld { protocol, version })
         } else if self.policy == StartPolicy::Never {
             Err(too_old(&client))
         } else {

@@ -6,6 +6,7 @@ pub mod lock;
 pub mod paths;
 pub mod process;
 pub mod spawn;
+pub mod terminal;
 
 use rustix::process::geteuid;
 

@@ -147,6 +147,8 @@ impl Dirs {
                 xdg("XDG_RUNTIME_DIR").map_or_else(|| temp.clone(), |path| path.join("brigade"))
             }
         };
+        // One folder has one name, as the bridge writes it: no doubled or closing slashes.
+        let runtime = runtime.components().collect();
         Ok(Self {
             config: own("BRIGADE_CONFIG_DIR")?.unwrap_or_else(|| config_home.join("brigade")),
             data: own("BRIGADE_DATA_DIR")?.unwrap_or_else(|| data_home.join("brigade")),
@@ -329,8 +331,9 @@ mod tests {
             ("XDG_RUNTIME_DIR", "/run/user/1000"),
             ("BRIGADE_CONFIG_DIR", "/b/config"),
             ("BRIGADE_DATA_DIR", "/b/data"),
-            ("BRIGADE_RUNTIME_DIR", "/b/run"),
+            ("BRIGADE_RUNTIME_DIR", "/b//run/"),
         ]);
+        assert_eq!(dirs.runtime.as_os_str(), "/b/run");
         assert_eq!(dirs.config, Path::new("/b/config"));
         assert_eq!(dirs.store(), Path::new("/b/data/brigade.db"));
         assert_eq!(dirs.socket(), Path::new("/b/run/daemon.sock"));

@@ -1,0 +1,234 @@
+//! What can be typed.
+
+use brigade_core::delegation::State;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Background delegation for AI coding agents.
+#[derive(Debug, Parser)]
+#[command(
+    name = "brigade",
+    version,
+    after_help = "IDs may be given by any unique beginning. Exit codes: 0 done, 1 failed, 2 usage, \
+                  3 not found, 4 daemon unreachable, 5 refused."
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Put Brigade's bridge into a host, for all projects or for one
+    Install(Place),
+    /// Take Brigade's bridge out of a host again; results stay
+    Uninstall(Place),
+    /// Look for what is wrong, and say how to mend it
+    Doctor(Json),
+    /// List delegations, newest first
+    List(List),
+    /// Show everything about a delegation
+    Show(Show),
+    /// Print a delegation's result, or its text so far
+    Read(Read),
+    /// Search titles, summaries, prompts and results
+    Search(Search),
+    /// Stop delegations; what they have written so far is kept
+    Cancel(Cancel),
+    /// Run, start, stop or look at the daemon
+    #[command(subcommand)]
+    Daemon(Daemon),
+    /// Print the completions for a shell
+    Completions(Completions),
+}
+
+/// A program that Brigade works in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Host {
+    /// OpenCode
+    Opencode,
+}
+
+/// Where the bridge goes.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The host
+    pub(crate) host: Host,
+    /// Only for the project of the current directory
+    #[arg(long)]
+    pub(crate) project: bool,
+}
+
+/// How to print.
+#[derive(Debug, Args)]
+pub(crate) struct Json {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Of all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only those in this state
+    #[arg(long, value_name = "STATE", value_parser = state_parser())]
+    pub(crate) state: Option<State>,
+    /// Only those of this root session
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `show`.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The delegation, by any unique beginning
+    pub(crate) id: String,
+    /// Look in all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `read`.
+#[derive(Debug, Args)]
+pub(crate) struct Read {
+    /// The delegation, by any unique beginning
+    pub(crate) id: String,
+    /// Print the text as it comes, until the delegation has ended
+    #[arg(long, short, conflicts_with = "json")]
+    pub(crate) follow: bool,
+    /// Look in all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `search`.
+#[derive(Debug, Args)]
+pub(crate) struct Search {
+    /// The words
+    #[arg(required = true)]
+    pub(crate) query: Vec<String>,
+    /// In all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `cancel`.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct Cancel {
+    /// The delegations, by any unique beginnings
+    #[arg(required_unless_present_any = ["session", "all"], conflicts_with_all = ["session", "all"], value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// All active ones of this root session
+    #[arg(long, value_name = "ID", conflicts_with = "all")]
+    pub(crate) session: Option<String>,
+    /// All active ones of the project
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Of all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all_projects: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `daemon`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Daemon {
+    /// Run the daemon here, until it is stopped
+    Run(Run),
+    /// Start the daemon in the background, unless it runs
+    Start,
+    /// Stop the daemon; what runs goes on in its host
+    Stop,
+    /// Say how the daemon is
+    Status(Json),
+}
+
+/// `daemon run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Leave the terminal, and say in one line when it is ready (used by what starts the daemon)
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Reads the name of a state; the names are listed in the help and completed by shells.
+fn state_parser() -> impl TypedValueParser<Value = State> {
+    PossibleValuesParser::new(State::ALL.map(State::name)).try_map(|name| name.parse::<State>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::error::ErrorKind> {
+        Cli::try_parse_from(line.split(' ')).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn cancel_wants_to_know_what() {
+        use clap::error::ErrorKind::{ArgumentConflict, MissingRequiredArgument};
+        assert_eq!(
+            parse("brigade cancel").unwrap_err(),
+            MissingRequiredArgument
+        );
+        assert_eq!(
+            parse("brigade cancel a --all").unwrap_err(),
+            ArgumentConflict
+        );
+        assert_eq!(
+            parse("brigade cancel --session s --all").unwrap_err(),
+            ArgumentConflict
+        );
+        for line in [
+            "cancel a b",
+            "cancel --all --all-projects",
+            "cancel --session s",
+        ] {
+            parse(&format!("brigade {line}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn states_are_known_by_name() {
+        let Command::List(list) = parse("brigade list --state timeout").unwrap().command else {
+            panic!("it is list");
+        };
+        assert_eq!(list.state, Some(State::Timeout));
+        assert!(parse("brigade list --state done").is_err());
+        assert!(parse("brigade read x --follow --json").is_err());
+    }
+}

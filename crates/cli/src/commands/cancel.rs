@@ -1,0 +1,74 @@
+//! `brigade cancel`
+
+use brigade_protocol::delegations::{Cancel as Request, Cancelled};
+
+use crate::args::Cancel;
+use crate::context::{Context, scope};
+use crate::error::{CliError, Kind};
+use crate::output::{Output, Tone, harmless};
+
+pub(crate) async fn run(args: Cancel, context: &mut Context) -> Result<(), CliError> {
+    let request = Request {
+        ids: args.ids,
+        // A session's ID says where it is: no need for its directory too.
+        directory: scope(args.all_projects || args.session.is_some())?.directory,
+        session: args.session,
+        all: args.all,
+    };
+    let by_id = !request.ids.is_empty();
+    let cancelled = context.client().await?.cancel(&request).await?;
+    if args.json.json {
+        context.out.json(&cancelled)?;
+    } else {
+        print(&mut context.out, &cancelled)?;
+    }
+    // Who names a delegation wants that one stopped; one that had ended before was not.
+    if by_id && cancelled.results.iter().any(|result| !result.ordered) {
+        return Err(CliError::told(Kind::Refused));
+    }
+    Ok(())
+}
+
+fn print(out: &mut Output, cancelled: &Cancelled) -> Result<(), CliError> {
+    if cancelled.results.is_empty() {
+        return out.line("Nothing is active there.");
+    }
+    for result in &cancelled.results {
+        let tone = if result.ordered {
+            Tone::Good
+        } else {
+            Tone::Warn
+        };
+        let id = out.paint(tone, result.id.as_str());
+        out.line(&format!("{id}  {}", harmless(&result.message)))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brigade_core::delegation::State;
+    use brigade_protocol::delegations::CancelResult;
+
+    #[test]
+    fn each_has_its_line() {
+        let result = |id: &str, ordered, message: &str| CancelResult {
+            id: id.parse().unwrap(),
+            ordered,
+            state: State::Running,
+            message: message.into(),
+        };
+        let results = vec![
+            result("agile-red-fox", true, "is being stopped"),
+            result("brave-amber-otter", false, "had ended already: complete"),
+        ];
+        let (mut out, printed) = Output::memory(None);
+        print(&mut out, &Cancelled { results }).unwrap();
+        print(&mut out, &Cancelled { results: vec![] }).unwrap();
+        assert_eq!(
+            printed(),
+            "agile-red-fox  is being stopped\nbrave-amber-otter  had ended already: complete\nNothing is active there.\n"
+        );
+    }
+}

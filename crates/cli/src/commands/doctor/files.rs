@@ -1,0 +1,210 @@
+//! Checks of what lies on disk.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use brigade_os::paths::{Dirs, ensure_private_dir};
+
+use super::Check;
+use crate::host::which;
+
+/// The binary, and whether hosts find it.
+pub(super) fn binary() -> Check {
+    const NAME: &str = "binary";
+    let version = env!("CARGO_PKG_VERSION");
+    let own = match std::env::current_exe() {
+        Ok(own) => own,
+        Err(error) => {
+            return Check::fail(
+                NAME,
+                format!("the path of this program is unknown: {error}"),
+                "run it by its full path",
+            );
+        }
+    };
+    let what = format!("brigade {version}, {}", own.display());
+    let real = own.canonicalize().ok();
+    match which("brigade", std::env::var_os("PATH").as_deref()) {
+        Some(found) if found.canonicalize().ok() == real => Check::ok(NAME, what),
+        Some(found) => Check::warn(
+            NAME,
+            format!("{what}; but `brigade` is {}", found.display()),
+            "put this one's folder first on PATH, or run: brigade install opencode (the bridge then starts this one)",
+        ),
+        None => Check::ok(
+            NAME,
+            format!("{what}; not on PATH, so the bridge names it by its path"),
+        ),
+    }
+}
+
+/// The person's config.
+pub(super) fn config(dirs: &Dirs) -> Check {
+    const NAME: &str = "config";
+    let path = dirs.config_file();
+    let shown = path.display();
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Check::ok(NAME, format!("none at {shown}: the defaults hold"))
+        }
+        Err(error) => Check::fail(
+            NAME,
+            format!("{shown} can't be read: {error}"),
+            "see to its owner and permissions",
+        ),
+        Ok(text) => match toml::from_str::<toml::Table>(&text) {
+            Ok(_) => Check::ok(NAME, format!("{shown}")),
+            Err(error) => Check::fail(NAME, format!("{shown}: {error}"), "correct that line"),
+        },
+    }
+}
+
+/// The data folder, and whether it can be written.
+pub(super) fn data(dirs: &Dirs) -> Option<Check> {
+    const NAME: &str = "data";
+    let path = &dirs.data;
+    let shown = path.display();
+    if !path.exists() {
+        return Some(Check::ok(
+            NAME,
+            format!("{shown} is not there yet: the daemon makes it"),
+        ));
+    }
+    if let Err(error) = ensure_private_dir(path) {
+        return Some(Check::fail(
+            NAME,
+            error.to_string(),
+            format!("see to the folder {shown}"),
+        ));
+    }
+    Some(match try_writing(path) {
+        Ok(()) => Check::ok(NAME, format!("{shown}")),
+        Err(error) => Check::fail(
+            NAME,
+            format!("{shown} can't be written: {error}"),
+            "free some space, or see to the folder's permissions; what is on file stays",
+        ),
+    })
+}
+
+fn try_writing(folder: &Path) -> io::Result<()> {
+    let path = folder.join(format!(".doctor.{}", std::process::id()));
+    fs::write(&path, "x").and_then(|()| fs::remove_file(&path))
+}
+
+/// The store's file, without a daemon to ask.
+pub(super) fn store(dirs: &Dirs) -> Check {
+    const NAME: &str = "store";
+    const MAGIC: &[u8] = b"SQLite format 3\0";
+    let path = dirs.store();
+    let shown = path.display();
+    let head = fs::File::open(&path).and_then(|file| {
+        let mut head = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, MAGIC.len() as u64), &mut head)?;
+        Ok(head)
+    });
+    match head {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Check::ok(
+            NAME,
+            format!("{shown} is not there yet: the daemon makes it"),
+        ),
+        Err(error) => Check::fail(
+            NAME,
+            format!("{shown} can't be read: {error}"),
+            "see to its owner and permissions",
+        ),
+        Ok(head) if head.is_empty() || head == MAGIC => Check::ok(NAME, format!("{shown}")),
+        Ok(_) => Check::fail(
+            NAME,
+            format!("{shown} is no SQLite database"),
+            format!(
+                "move it away, or put a copy back; the results themselves are in {}",
+                dirs.opencode_data.join("delegations").display()
+            ),
+        ),
+    }
+}
+
+/// The folder of the socket.
+pub(super) fn runtime(dirs: &Dirs, answered: bool) -> Check {
+    const NAME: &str = "socket";
+    let socket = dirs.socket();
+    let shown = socket.display();
+    if let Err(error) = dirs.prepare_runtime() {
+        return Check::fail(
+            NAME,
+            error.to_string(),
+            "or set BRIGADE_RUNTIME_DIR to a folder of your own, for OpenCode too",
+        );
+    }
+    if !answered && socket.exists() {
+        return Check::ok(
+            NAME,
+            format!("{shown} is left from an earlier daemon: the next one replaces it"),
+        );
+    }
+    match try_writing(&dirs.socket_dir()) {
+        Ok(()) => Check::ok(NAME, format!("{shown}")),
+        Err(error) => Check::fail(
+            NAME,
+            format!("the folder of {shown} can't be written: {error}"),
+            "see to its permissions, or set BRIGADE_RUNTIME_DIR to another folder, for OpenCode too",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::Level;
+    use std::ffi::OsString;
+
+    fn dirs(root: &Path) -> Dirs {
+        let home = root.to_owned().into_os_string();
+        let lookup = |name: &str| match name {
+            "HOME" => Some(home.clone()),
+            "BRIGADE_RUNTIME_DIR" => Some(root.join("run").into_os_string()),
+            _ => None::<OsString>,
+        };
+        Dirs::from_lookup(lookup, None, 1).unwrap()
+    }
+
+    #[test]
+    fn nothing_there_yet_is_well() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = dirs(root.path());
+        let checks = [
+            config(&dirs),
+            data(&dirs).unwrap(),
+            store(&dirs),
+            runtime(&dirs, false),
+        ];
+        for check in checks {
+            assert_eq!(check.level, Level::Ok, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_the_config_is_named_by_line() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = dirs(root.path());
+        fs::create_dir_all(&dirs.config).unwrap();
+        fs::write(dirs.config_file(), "[limits]\nconcurrent =\n").unwrap();
+        let check = config(&dirs);
+        assert_eq!(check.level, Level::Fail);
+        assert!(check.message.contains("line 2"), "{}", check.message);
+    }
+
+    #[test]
+    fn what_is_no_store_and_what_is_in_the_way_fail() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = dirs(root.path());
+        fs::create_dir_all(&dirs.data).unwrap();
+        assert_eq!(data(&dirs).unwrap().level, Level::Ok);
+        fs::write(dirs.store(), "this is a text, not a database").unwrap();
+        assert_eq!(store(&dirs).level, Level::Fail);
+        fs::write(dirs.runtime.as_path(), "").unwrap();
+        assert_eq!(runtime(&dirs, false).level, Level::Fail);
+    }
+}

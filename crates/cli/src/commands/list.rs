@@ -1,0 +1,195 @@
+//! `brigade list`
+
+use brigade_core::delegation::State;
+use brigade_core::text::line::one_line;
+use brigade_protocol::delegations::{ListQuery, Listing, Summary};
+
+use crate::args::List;
+use crate::context::{Context, Now, scope};
+use crate::error::CliError;
+use crate::format::{age, count};
+use crate::output::{Output, Tone};
+use crate::table::{self, Cell};
+
+/// How many characters of a project's ID tell it from others.
+const PROJECT: usize = 8;
+/// How many characters of a note a table shows; `show` has it whole.
+const NOTE: usize = 40;
+
+pub(crate) async fn run(args: List, context: &mut Context) -> Result<(), CliError> {
+    let query = ListQuery {
+        // A session's ID says where it is: no need for its directory too.
+        directory: scope(args.all || args.session.is_some())?.directory,
+        session: args.session,
+        state: args.state,
+        limit: args.limit,
+    };
+    let listing = context.client().await?.list(&query).await?;
+    if args.json.json {
+        context.out.json(&listing)
+    } else {
+        print(&mut context.out, &listing, args.all, &Now::system())
+    }
+}
+
+fn print(out: &mut Output, listing: &Listing, all: bool, now: &Now) -> Result<(), CliError> {
+    if listing.delegations.is_empty() {
+        let place = if all {
+            ""
+        } else {
+            " in this project (brigade list --all looks in all)"
+        };
+        return out.line(&format!("No delegations{place}."));
+    }
+    let row = |summary: &Summary| {
+        let project: String = summary
+            .project
+            .chars()
+            .take(if all { PROJECT } else { 0 })
+            .collect();
+        vec![
+            Cell::from(summary.id.as_str()),
+            Cell::new(Tone::of(summary.state), summary.state.name()),
+            Cell::new(Tone::Faint, &one_line(&remark(summary), NOTE)),
+            Cell::from(age(summary.registered_at, now.at).as_str()),
+            Cell::from(summary.agent.as_str()),
+            Cell::new(Tone::Faint, &project),
+            Cell::from(summary.title.as_str()),
+        ]
+    };
+    let rows: Vec<_> = listing.delegations.iter().map(row).collect();
+    table::print(
+        out,
+        &["ID", "STATE", "NOTE", "AGE", "AGENT", "PROJECT", "TITLE"],
+        &rows,
+    )?;
+    if listing.more > 0 {
+        let more = count(listing.more, "older one");
+        let hint = format!(
+            "{more} not shown: use --limit N for more, or narrow with --state or brigade search"
+        );
+        out.line(&out.paint(Tone::Faint, &hint))?;
+    }
+    Ok(())
+}
+
+/// What its state alone does not tell.
+fn remark(summary: &Summary) -> String {
+    let progress = &summary.progress;
+    match summary.state {
+        State::Registered => summary.phase.clone(),
+        State::Running if summary.phase == "working" => match &progress.last_tool {
+            Some(tool) => format!("{} ({tool})", count(progress.tool_calls, "tool call")),
+            None => String::new(),
+        },
+        State::Running => summary.phase.clone(),
+        _ if summary.unread => "unread".to_owned(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use brigade_protocol::delegations::Progress;
+    use jiff::Timestamp;
+    use jiff::tz::TimeZone;
+
+    pub(crate) fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    pub(crate) fn now() -> Now {
+        Now {
+            at: at(600),
+            zone: TimeZone::UTC,
+        }
+    }
+
+    pub(crate) fn summary(id: &str, state: State) -> Summary {
+        Summary {
+            id: id.parse().unwrap(),
+            project: "2e56aa36f538b33b".into(),
+            session: Some("ses_1".into()),
+            state,
+            phase: if state.is_terminal() {
+                "ended"
+            } else {
+                "working"
+            }
+            .into(),
+            agent: "explore".into(),
+            title: "Where tokens are checked".into(),
+            summary: "All checks go through one middleware.".into(),
+            unread: state.is_terminal(),
+            attempt: 1,
+            registered_at: at(0),
+            started_at: Some(at(1)),
+            ended_at: state.is_terminal().then(|| at(90)),
+            reason: state.is_terminal().then(|| "answered".into()),
+            artifact: state.is_terminal().then(|| "/data/x.md".into()),
+            predecessor: false,
+            progress: Progress {
+                tool_calls: 3,
+                last_tool: Some("grep".into()),
+                ..Progress::default()
+            },
+        }
+    }
+
+    pub(crate) fn listing() -> Listing {
+        let mut waiting = summary("calm-blue-crow", State::Running);
+        waiting.phase = "waiting for a host: its process ended".into();
+        let mut queued = summary("deep-cold-lake", State::Registered);
+        queued.phase = "queued".into();
+        queued.title = "A title with \u{1b}[2J an escape\nand a second line".into();
+        Listing {
+            delegations: vec![
+                queued,
+                waiting,
+                summary("brave-amber-otter", State::Running),
+                summary("agile-red-fox", State::Complete),
+            ],
+            more: 2,
+        }
+    }
+
+    #[test]
+    fn a_list_is_a_table() {
+        let (mut out, printed) = Output::memory(None);
+        print(&mut out, &listing(), false, &now()).unwrap();
+        insta::assert_snapshot!(printed());
+    }
+
+    #[test]
+    fn a_list_of_all_projects_names_them_and_fits_the_terminal() {
+        let (mut out, printed) = Output::memory(Some(110));
+        print(&mut out, &listing(), true, &now()).unwrap();
+        insta::assert_snapshot!(printed());
+    }
+
+    #[test]
+    fn an_empty_list_says_where_to_look() {
+        let (mut out, printed) = Output::memory(None);
+        let empty = Listing {
+            delegations: vec![],
+            more: 0,
+        };
+        print(&mut out, &empty, false, &now()).unwrap();
+        assert_eq!(
+            printed(),
+            "No delegations in this project (brigade list --all looks in all).\n"
+        );
+    }
+
+    #[test]
+    fn json_is_the_documented_shape() {
+        let (mut out, printed) = Output::memory(None);
+        out.json(&Listing {
+            delegations: vec![summary("agile-red-fox", State::Complete)],
+            more: 0,
+        })
+        .unwrap();
+        insta::assert_snapshot!(printed());
+    }
+}

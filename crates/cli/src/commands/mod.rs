@@ -1,0 +1,12 @@
+//! One module per command.
+
+pub(crate) mod cancel;
+pub(crate) mod completions;
+pub(crate) mod daemon;
+pub(crate) mod doctor;
+pub(crate) mod install;
+pub(crate) mod list;
+pub(crate) mod read;
+pub(crate) mod search;
+pub(crate) mod show;
+pub(crate) mod uninstall;

@@ -1,0 +1,59 @@
+//! Times, spans and amounts as people read them.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// How long ago, in one unit: `12s`, `5m`, `3h`, `2d`.
+pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
+    let seconds = (now.as_second() - then.as_second()).max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A moment in the person's time zone.
+pub(crate) fn moment(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone())
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string()
+}
+
+/// The time of day with tenths, for timelines.
+pub(crate) fn clock(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone())
+        .strftime("%H:%M:%S%.1f")
+        .to_string()
+}
+
+/// A count with its noun.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_one_unit() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let ago = |seconds: i64| age(Timestamp::from_second(1_000_000 - seconds).unwrap(), now);
+        assert_eq!(
+            [
+                ago(-5),
+                ago(0),
+                ago(59),
+                ago(60),
+                ago(3_599),
+                ago(3_600),
+                ago(86_399),
+                ago(200_000)
+            ],
+            ["0s", "0s", "59s", "1m", "59m", "1h", "23h", "2d"]
+        );
+        assert_eq!(moment(now, &TimeZone::UTC), "1970-01-12 13:46:40");
+    }
+}
