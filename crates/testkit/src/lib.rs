@@ -5,6 +5,7 @@
 
 mod error;
 mod finished;
+mod hold;
 mod watched;
 
 pub mod daemon;
@@ -15,6 +16,7 @@ pub mod sandbox;
 
 pub use error::{Error, Result};
 pub use finished::Finished;
+pub use hold::{Held, Hold};
 pub use model::{Kind, Record, ScriptedModel, script::Script};
 pub use opencode::{Client, Events, Message, Run, Serve, Session, Tui};
 pub use sandbox::{Sandbox, SandboxBuilder};

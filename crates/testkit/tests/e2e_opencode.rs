@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use brigade_testkit::process::Exit;
-use brigade_testkit::{Kind, Run, Sandbox, Script, Serve, Tui};
+use brigade_testkit::{Hold, Kind, Run, Sandbox, Script, Serve, Tui};
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -138,6 +138,33 @@ async fn an_aborted_run_and_a_stopped_server_end_as_such() {
         .wait_for("the abort", LIMIT, gone)
         .await
         .unwrap();
+
+    // A tool that hangs until the test lets it go.
+    let session = server.create("In a tool").await.unwrap();
+    let hold = Hold::new(&sandbox, "tool").unwrap();
+    let script = Script::new()
+        .call(
+            "bash",
+            &json!({"command": hold.command(), "description": "wait"}),
+        )
+        .step()
+        .say("on");
+    let events = server.events().await.unwrap();
+    server.prompt_async(&session.id, script).await.unwrap();
+    let held = hold.reached(LIMIT).await.unwrap();
+    assert_eq!(server.status().await.unwrap()[&session.id]["type"], "busy");
+    drop(held);
+    events.idle(&session.id, 0, LIMIT).await.unwrap();
+    assert_eq!(
+        server
+            .messages(&session.id)
+            .await
+            .unwrap()
+            .pop()
+            .unwrap()
+            .text(),
+        "on"
+    );
     server.stop().await.unwrap();
     assert!(server.process().has_exited());
 }

@@ -19,6 +19,7 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     directory: PathBuf,
+    limit: Duration,
 }
 
 /// A session.
@@ -104,6 +105,7 @@ impl Client {
             http: reqwest::Client::new(),
             base,
             directory,
+            limit: LIMIT,
         }
     }
 
@@ -112,6 +114,15 @@ impl Client {
     pub fn at(&self, directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The same server; each request may take this long instead of a minute.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        Self {
+            limit,
             ..self.clone()
         }
     }
@@ -137,7 +148,7 @@ impl Client {
             .http
             .request(method, format!("{}{path}", self.base))
             .header("x-opencode-directory", directory.as_ref())
-            .timeout(LIMIT);
+            .timeout(self.limit);
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -96,11 +96,14 @@ impl Events {
     pub async fn idle(&self, session: &str, from: usize, limit: Duration) -> Result<()> {
         let what = format!("session {session} to be idle");
         self.until(&what, limit, |events| {
-            let mut of_session = events
+            let of_session = events
                 .iter()
                 .skip(from)
                 .filter(|event| event["properties"]["sessionID"] == session);
-            of_session
+            // An aborted run is told idle twice: the second must not end the wait for the next run.
+            let mut since_busy =
+                of_session.skip_while(|event| event["properties"]["status"]["type"] != "busy");
+            since_busy
                 .any(|event| event["type"] == "session.idle")
                 .then_some(())
         })

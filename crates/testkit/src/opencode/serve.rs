@@ -13,6 +13,9 @@ use crate::{Result, Sandbox};
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
+/// How long one question for its health may take.
+const HEALTH: Duration = Duration::from_secs(5);
+
 /// A running server; killed with all it has started when dropped. It derefs to its [`Client`].
 #[derive(Debug)]
 pub struct Serve {
@@ -53,8 +56,8 @@ impl Serve {
             })
             .await?;
         let client = Client::new(base, sandbox.project());
-        // A first request makes the host load the directory, plugins included.
-        client.get::<serde_json::Value>("/global/health").await?;
+        healthy(&client.within(HEALTH)).await?;
+        // The first request for a directory makes the host load it, plugins included.
         client.get::<serde_json::Value>("/path").await?;
         Ok(Self { process, client })
     }
@@ -103,5 +106,18 @@ impl Serve {
     pub async fn stop(&self) -> Result<Exit> {
         self.process.signal_leader(Signal::TERM)?;
         self.process.gone(START).await
+    }
+}
+
+/// A request sent while the host boots may hang: it is given up early and sent again.
+async fn healthy(client: &Client) -> Result<()> {
+    let mut tries = START.as_secs() / HEALTH.as_secs();
+    loop {
+        tries -= 1;
+        match client.get::<serde_json::Value>("/global/health").await {
+            Ok(_) => return Ok(()),
+            Err(error) if tries == 0 => return Err(error),
+            Err(_) => {}
+        }
     }
 }
