@@ -20,6 +20,7 @@ const env = { ...process.env };
 const command = process.argv.slice(2).find((arg) => /^(run|serve|web|acp)$/.test(arg));
 const mode = /tui[\\/]worker/.test(process.argv[1]) ? "tui" : command === "run" || command === "serve" ? command : "other";
 const [instance, agent] = [randomUUID(), new http.Agent({ keepAlive: true })];
+const claims = (globalThis[Symbol.for("brigade.bridge")] ??= new Map()); // directory → which of two installed bridges serves it
 const directories = new Map(); // directory → {ctx, announced}
 const parentOf = new Map(); // session → parent, null for a root; who is absent is unknown and counts as a child
 const roots = new Map(); // root sessions seen at work here → {directory, busy, presumed, tools, activity, active_ms, agent}
@@ -37,7 +38,7 @@ const starts = { current: null, wanted: false, stopped: false, upgraded: false, 
 let [queue, posting, linger, lastContext] = [[], null, null, null];
 let closing = false; // the last directory was disposed: most likely the process is on its way out
 
-const later = (ms, run) => { const timer = setTimeout(run, ms); timer.unref?.(); return timer; };
+const later = (ms, run) => setTimeout(run, ms).unref();
 const pause = (ms) => new Promise((resolve) => later(ms, resolve));
 const words = (error) => String(error?.message || error?.code || error);
 const parse = (text) => { try { return JSON.parse(text); } catch { return null; } };
@@ -105,8 +106,7 @@ async function maintain() {
       await register();
       since = Date.now();
       await listen(link.id);
-    } catch (error) { failure = error; }
-    disconnected(failure);
+    } catch (error) { failure = error; } finally { disconnected(failure); }
     if (failure.skipped && waiters.size) { starts.wanted = true; continue; } // who waits has a start attempted for it first
     if (failure.code !== "draining") settle(false);
     if (Date.now() - since > 1000) delay = 0;
@@ -192,8 +192,7 @@ function flush() {
 /** Posts batch after batch, each until it is answered or the connection is lost. */
 async function drain() {
   while (link.id && queue.length) {
-    const { id } = link;
-    const texts = [];
+    const [{ id }, texts] = [link, []];
     for (let size = 0; texts.length < Math.min(queue.length, 500) && size < 1e6; size += texts.at(-1).length)
       texts.push(JSON.stringify(queue[texts.length]));
     const batch = queue.splice(0, texts.length);
@@ -234,8 +233,8 @@ async function hostCall({ method, path: target, directory, body, timeout_ms }) {
   headers.delete("x-opencode-directory");
   if (body !== undefined) headers.set("content-type", "application/json");
   const signal = AbortSignal.timeout(timeout_ms);
-  const late = new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error(`no answer within ${timeout_ms} ms`))));
   const made = config.fetch(new Request(url, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) }));
+  const late = new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error(`no answer within ${timeout_ms} ms`))));
   return Promise.race([late, made.then(async (response) => ({ status: response.status, body: parse(await response.text()) }))]);
 }
 const owned = ([session, { directory, active_ms, activity, agent: name }]) => ({ session, directory, active_ms, activity, agent: name ?? null });
@@ -360,16 +359,17 @@ function guardTask(directory, { tool, sessionID }, args) {
 }
 function close(directory, entry) {
   if (directories.get(directory) !== entry) return; // it was initialised anew meanwhile
-  for (const map of [directories, guards]) map.delete(directory);
+  for (const map of [directories, guards, claims]) map.delete(directory);
   closing = directories.size === 0;
   send({ type: "disposed", directory });
   return Promise.race([flush(), pause(300)]);
 }
 async function server(ctx) {
-  if (env.BRIGADE_WORKER === "1") return {}; // inside our own server nothing delegates
   const [{ directory }, entry] = [ctx, { ctx, announced: false }];
+  // Inside our own server nothing delegates, and no directory is served twice.
+  if (env.BRIGADE_WORKER === "1" || (claims.get(directory) ?? instance) !== instance) return {};
+  for (const [map, value] of [[directories, entry], [claims, instance]]) map.set(directory, value);
   lastContext = ctx;
-  directories.set(directory, entry);
   // A host on its way out initialises its plugins once more: that is no new opening unless it lasts.
   if (closing) later(2000, () => directories.has(directory) && awaken());
   else awaken();

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { watch, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -39,6 +41,16 @@ test("a worker registers nothing and has no hooks", async (t) => {
   const { open, host } = await setUp(t, { env: { BRIGADE_WORKER: "1" } });
   assert.deepEqual(await open(), {});
   assert.equal(host.requests.length, 0);
+});
+
+test("of two installed bridges one serves a directory", async (t) => {
+  const { daemon, second, open, hooks } = await connected(t, { copies: 2 });
+  assert.deepEqual(await open("/p", second), {});
+  assert.ok((await open("/q", second)).tool.delegate);
+  await daemon.until(({ registrations }) => registrations.length === 2);
+  assert.deepEqual(daemon.registrations[1].directories.map(({ directory }) => directory), ["/q"]);
+  await hooks.dispose();
+  assert.ok((await open("/p", second)).tool.delegate);
 });
 
 test("after the daemon went it registers again as the same instance, with the sessions it owns", async (t) => {
@@ -89,19 +101,23 @@ test("a batch that the daemon calls nonsense is dropped and reported, and later 
   assert.ok(host.requests.some(({ path: asked, body }) => asked === "/log" && body.includes("nonsense")));
 });
 
-test("starts the daemon when there is none, and then works", async (t) => {
+test("starts the daemon when there is none, and a call waits for it", async (t) => {
   const folder = mkdtempSync(path.join(os.tmpdir(), "brg"));
   t.after(() => rmSync(folder, { recursive: true }));
   const asked = path.join(folder, "asked");
-  // The program waits, as the real one does, until the daemon is ready.
-  const bin = program(folder, `echo "$@" > ${asked}; exec node -e 'const fs=require("fs");const go=()=>{if(fs.existsSync(process.env.BRIGADE_RUNTIME_DIR+"/daemon.sock"))process.exit(0)};fs.watch(process.env.BRIGADE_RUNTIME_DIR,go);go()'`);
-  const { daemon, open } = await setUp(t, { daemon: false, env: { BRIGADE_BIN: bin } });
+  // The program waits, as the real one does, until the daemon is ready: until somebody writes into the pipe.
+  execFileSync("mkfifo", [path.join(folder, "ready")]);
+  const bin = program(folder, `echo "$@" > ${asked}.new; mv ${asked}.new ${asked}; read line < ${folder}/ready`);
+  const { daemon, open, host } = await setUp(t, { daemon: false, env: { BRIGADE_BIN: bin } });
+  host.session("ses_root");
+  const started = (async () => { for await (const { filename } of watch(folder, { signal: t.signal })) if (filename === "asked") return; })();
   const hooks = await open();
   const answer = hooks.tool.delegation_list.execute({}, toolContext());
+  await started;
+  assert.equal(readFileSync(asked, "utf8"), "daemon start\n");
   await daemon.start();
-  await daemon.until(({ registrations }) => registrations.length === 1);
-  assert.match(String(await answer), /OpenCode did not say/);
-  if (existsSync(asked)) assert.equal(readFileSync(asked, "utf8"), "daemon start\n");
+  await writeFile(path.join(folder, "ready"), "ready\n");
+  assert.equal((await answer).output, "o");
 });
 
 test("without a daemon the tools say why and what to do, and no hook fails", async (t) => {
@@ -156,6 +172,40 @@ test("a second initialisation while shutting down starts no daemon", async (t) =
   await daemon.stop();
   await again.dispose();
   assert.equal(existsSync(starts), false);
+});
+
+test("what was disposed while the daemon was away is told by the registration alone", async (t) => {
+  const { daemon, hooks, open } = await connected(t);
+  await open("/q");
+  await daemon.message("opened");
+  daemon.onRegister = () => ({ status: 503, body: { code: "store", message: "no" } });
+  daemon.stream.destroy();
+  await daemon.until(({ registrations }) => registrations.length === 2);
+  await hooks.dispose();
+  await open("/p");
+  daemon.onRegister = () => ({ status: 200, body: { connection: "again", version: "1" } });
+  daemon.stream = null;
+  await daemon.until(({ stream }) => stream);
+  assert.deepEqual(daemon.registrations.at(-1).directories.map(({ directory }) => directory).sort(), ["/p", "/q"]);
+  await daemon.settled();
+  assert.equal(daemon.ofType("disposed").length, 0);
+});
+
+test("a daemon that a person stopped is started again for a tool call only", async (t) => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), "brg"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const starts = path.join(folder, "starts");
+  const { daemon, hooks, event, host } = await connected(t, { env: { BRIGADE_BIN: program(folder, `echo "$@" >> ${starts}; echo no >&2; exit 1`) } });
+  daemon.push({ type: "stopping" });
+  await daemon.settled();
+  await daemon.stop();
+  const tried = host.requests.length;
+  event("session.status", { sessionID: "ses_root", status: { type: "busy" } });
+  await hooks["chat.message"]({ sessionID: "ses_root" }, { message: { id: "m" }, parts: [{ type: "text", text: "hi" }] });
+  assert.equal(host.requests.length, tried);
+  assert.equal(existsSync(starts), false);
+  assert.match(await hooks.tool.delegate.execute({}, toolContext()), /could not be reached: no\./);
+  assert.equal(readFileSync(starts, "utf8"), "daemon start\n");
 });
 
 test("a call after such an initialisation opens it at once", async (t) => {

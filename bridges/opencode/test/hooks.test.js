@@ -50,18 +50,12 @@ test("a withdrawn offer is released and never used", async (t) => {
 
 test("what was taken already is not released", async (t) => {
   const { daemon, hooks } = await connected(t);
-  daemon.onUp = () => null; // the confirmation can't arrive yet
   daemon.push(offer());
-  await daemon.until(() => daemon.stream);
-  await new Promise((resolve) => setImmediate(resolve));
-  daemon.onUp = () => ({ status: 204 });
   await daemon.settled();
-  daemon.onUp = () => null;
   await write(hooks);
+  // Withdrawn before the bridge knows that its confirmation has arrived.
   daemon.push({ type: "withdraw", session: "ses_root", lease: 4 });
-  daemon.onUp = () => ({ status: 204 });
   await daemon.message("taken");
-  await daemon.until(({ registrations, stream }) => stream && registrations.length);
   await daemon.settled();
   assert.equal(daemon.ofType("released").length, 0);
 });

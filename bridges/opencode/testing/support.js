@@ -132,12 +132,16 @@ let loaded = 0;
 const kept = { ...process.env };
 
 /** A fresh bridge in a fresh environment, its daemon and its host; all of it ends with the test. */
-export async function setUp(t, { daemon = true, env = {}, argv = ["bun", "/x/cli/tui/worker.js"] } = {}) {
+export async function setUp(t, { daemon = true, env = {}, argv = ["bun", "/x/cli/tui/worker.js"], copies = 1 } = {}) {
   const folder = mkdtempSync(path.join(os.tmpdir(), "brg"));
   const [environment, args] = [process.env, process.argv];
   process.env = { ...kept, BRIGADE_RUNTIME_DIR: folder, BRIGADE_BIN: path.join(folder, "absent"), ...env };
   process.argv = argv;
-  const { default: bridge } = await import(`../bridge.js?${++loaded}`);
+  // Each test is a process of its own to the bridge.
+  delete globalThis[Symbol.for("brigade.bridge")];
+  const load = async () => (await import(`../bridge.js?${++loaded}`)).default;
+  const bridge = await load();
+  const second = copies > 1 ? await load() : null;
   [process.env, process.argv] = [environment, args];
   const fake = new FakeDaemon(folder);
   if (daemon) await fake.start();
@@ -145,8 +149,8 @@ export async function setUp(t, { daemon = true, env = {}, argv = ["bun", "/x/cli
   const opened = [];
   // The bridge holds nothing that keeps a process alive; a test that waits for it must do so itself.
   const alive = setInterval(() => {}, 60_000);
-  const open = async (directory = "/p") => {
-    const hooks = await bridge.server(host.context(directory));
+  const open = async (directory = "/p", from = bridge) => {
+    const hooks = await from.server(host.context(directory));
     opened.push(hooks);
     return hooks;
   };
@@ -156,7 +160,7 @@ export async function setUp(t, { daemon = true, env = {}, argv = ["bun", "/x/cli
     await fake.stop();
     rmSync(folder, { recursive: true });
   });
-  return { bridge, daemon: fake, host, open, folder };
+  return { bridge, second, daemon: fake, host, open, folder };
 }
 
 /** A bridge that is connected, with one root session `ses_root` that the host knows. */
