@@ -169,13 +169,13 @@ pub(crate) fn watch(mut command: Command, look: impl Fn(&str) + Sync) -> Result<
             lines(stdout, |line| {
                 say(line);
                 look(line);
-            })
+            });
         });
         scope.spawn(|| {
             lines(stderr, |line| {
                 complain(line);
                 look(line);
-            })
+            });
         });
     });
     let status = child.wait().map_err(io(format!("wait for `{shown}`")))?;

@@ -30,7 +30,10 @@ pub(crate) fn run() -> Result<()> {
     });
     steps.step("fetch OpenCode", || {
         // Making a sandbox puts it into the cache, once, before many tests ask for it at a time.
-        block_on(async { Ok(drop(Sandbox::new().await?)) })
+        block_on(async {
+            Sandbox::new().await?;
+            Ok(())
+        })
     });
     steps.step("tests in Rust", || {
         let args: &[&str] = if cargo_has("nextest") {
@@ -117,14 +120,12 @@ fn bridge_tests() -> Result<Vec<String>> {
 fn counted(line: &str) -> Option<Count> {
     let plain = without_colours(line);
     let plain = plain.trim();
-    let before = |word: &str| {
-        let mut numbers = plain.split([',', ';', ':', '.']).map(str::trim);
-        numbers.find_map(|part| {
-            part.split_once(' ')
-                .filter(|(_, rest)| *rest == word)?
-                .0
-                .parse()
-                .ok()
+    let before = |word: &str| -> Option<u64> {
+        plain.split([',', ';', ':', '.']).find_map(|part| {
+            let (number, rest) = part.trim().split_once(' ')?;
+            // Nextest notes slow ones in brackets behind the word.
+            let rest = rest.split(" (").next().unwrap_or(rest);
+            (rest == word).then(|| number.parse().ok())?
         })
     };
     if plain.starts_with("Summary [") {
