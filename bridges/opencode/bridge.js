@@ -345,9 +345,8 @@ function showLedger(messages) {
   if (!messages.some(({ info }) => info.role === "assistant" && info.summary === true && info.finish && !info.error)) return;
   const users = messages.filter(({ info }) => info.role === "user");
   const turn = (users.findLast(({ parts }) => personal(parts)) ?? users.at(-1)).info.id;
-  const id = "msg_brigade_ledger";
-  const part = { id: "prt_brigade_ledger", sessionID: session, messageID: id, type: "text", text, synthetic: true };
-  messages.push({ info: { ...users.at(-1).info, id, time: { created: Date.now() }, summary: undefined }, parts: [part] });
+  const info = { ...users.at(-1).info, id: "msg_brigade_ledger", time: { created: Date.now() }, summary: undefined };
+  messages.push({ info, parts: [{ id: "prt_brigade_ledger", sessionID: session, messageID: info.id, type: "text", text, synthetic: true }] });
   if (once(`ledger ${turn}`)) send({ type: "ledger_shown", session, turn });
 }
 /** Refuses `task` for an agent that would be delegated: a throw is how the host takes a refusal. */
@@ -360,6 +359,7 @@ function guardTask(directory, { tool, sessionID }, args) {
 function close(directory, entry) {
   if (directories.get(directory) !== entry) return; // it was initialised anew meanwhile
   for (const map of [directories, guards, claims]) map.delete(directory);
+  for (const root of roots.values()) if (root.directory === directory) Object.assign(root, { busy: false, tools: new Set(), activity: "idle" });
   closing = directories.size === 0;
   send({ type: "disposed", directory });
   return Promise.race([flush(), pause(300)]);

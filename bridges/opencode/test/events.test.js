@@ -76,6 +76,17 @@ test("a root session's activity is told when it changes", async (t) => {
   assert.deepEqual(activities(daemon), ["streaming", "tool", "streaming", "idle"]);
 });
 
+test("what a disposed directory's sessions were doing is over", async (t) => {
+  const { daemon, event, hooks, open } = await connected(t);
+  await open("/q");
+  event(...status("busy"));
+  await daemon.message("session");
+  await hooks.dispose();
+  daemon.stream.destroy();
+  await daemon.until(({ registrations }) => registrations.length === 2);
+  assert.deepEqual(daemon.registrations[1].sessions.map(({ activity }) => activity), ["idle"]);
+});
+
 test("a session merely seen idle is not owned", async (t) => {
   const { daemon, event } = await connected(t);
   event(...status("idle"));
