@@ -197,11 +197,11 @@ impl Tui {
     /// Writes a line into the prompt, waits until it is shown there, and sends it.
     ///
     /// # Errors
-    /// When it isn't shown within ten seconds.
+    /// When it isn't shown within half a minute.
     pub async fn line(&self, line: &str) -> Result<()> {
         self.keys(line)?;
         let start: String = line.chars().take(40).collect();
-        self.wait_for(start.trim_end(), Duration::from_secs(10))
+        self.wait_for(start.trim_end(), Duration::from_secs(30))
             .await?;
         self.keys("\r")
     }
@@ -214,7 +214,7 @@ impl Tui {
         let text = text.to_string();
         let before = self.text();
         self.keys(&format!("\x1b[200~{}\x1b[201~", text.trim_end()))?;
-        self.until("the pasted text", Duration::from_secs(10), |screen| {
+        self.until("the pasted text", Duration::from_secs(30), |screen| {
             screen != before
         })
         .await?;
