@@ -130,7 +130,10 @@ async fn a_host_that_goes_on_failing_is_taken_at_its_word() {
         },
     );
     let ended = ended(driving.outcome.await.unwrap());
-    assert!(matches!(&ended.end, RunEnd::HostError { message } if message.contains("inner")), "{ended:?}");
+    assert!(
+        matches!(&ended.end, RunEnd::HostError { message } if message.contains("inner")),
+        "{ended:?}"
+    );
     assert_eq!(host.count("POST /session"), 13);
 }
 

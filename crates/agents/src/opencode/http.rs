@@ -5,6 +5,7 @@ use futures::future::BoxFuture;
 use reqwest::Client;
 use serde_json::Value;
 
+use super::event::HostEvent;
 use super::transport::{Method, Reply, Request, Transport, TransportError};
 
 /// The user that the host's server expects with its password.
@@ -51,17 +52,30 @@ impl HttpTransport {
         })
     }
 
-    /// Opens the event stream of a directory's instance; the response's body is `text/event-stream`.
+    /// Opens the event stream of a directory's instance. From the moment this returns on no event is missed.
     ///
     /// # Errors
-    /// [`TransportError::NotSent`] if the server can't be reached or refuses.
-    pub async fn events(&self, directory: &str) -> Result<reqwest::Response, TransportError> {
+    /// [`TransportError::NotSent`] if the server can't be reached, refuses, or does not greet.
+    pub async fn events(&self, directory: &str) -> Result<EventStream, TransportError> {
         let failed = |error: reqwest::Error| TransportError::NotSent { why: chain(&error) };
-        self.request(Method::Get, "/event", directory)
+        let response = self
+            .request(Method::Get, "/event", directory)
             .send()
             .await
             .and_then(reqwest::Response::error_for_status)
-            .map_err(failed)
+            .map_err(failed)?;
+        let mut stream = EventStream {
+            response,
+            buffer: Vec::new(),
+            scanned: 0,
+        };
+        // The server greets with an event of its own once it listens.
+        match stream.next().await {
+            Some(_) => Ok(stream),
+            None => Err(TransportError::NotSent {
+                why: "the event stream ended before it began".to_owned(),
+            }),
+        }
     }
 
     fn request(&self, method: Method, path: &str, directory: &str) -> reqwest::RequestBuilder {
@@ -78,6 +92,54 @@ impl HttpTransport {
             Some(password) => request.basic_auth(USER, Some(password)),
             None => request,
         }
+    }
+}
+
+/// The events of a directory's instance, as they come.
+#[derive(Debug)]
+pub struct EventStream {
+    response: reqwest::Response,
+    buffer: Vec<u8>,
+    scanned: usize,
+}
+
+impl EventStream {
+    /// The next event; none when the stream has ended, which says nothing about the server's runs.
+    pub async fn next(&mut self) -> Option<HostEvent> {
+        loop {
+            while let Some(line) = self.line() {
+                let event = line
+                    .strip_prefix(b"data:")
+                    .and_then(|data| serde_json::from_slice(data).ok())
+                    .and_then(HostEvent::parse);
+                if event.is_some() {
+                    return event;
+                }
+            }
+            match self.response.chunk().await {
+                Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
+                Ok(None) => return None,
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "the event stream broke");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Takes a whole line out of the buffer. What was looked through once is not looked through again, so that
+    /// an event of many megabytes costs no more than its length.
+    fn line(&mut self) -> Option<Vec<u8>> {
+        let end = self.buffer[self.scanned..]
+            .iter()
+            .position(|byte| *byte == b'\n');
+        let Some(end) = end else {
+            self.scanned = self.buffer.len();
+            return None;
+        };
+        let line = self.buffer.drain(..=self.scanned + end).collect();
+        self.scanned = 0;
+        Some(line)
     }
 }
 

@@ -15,7 +15,7 @@ mod transport;
 pub use api::{AgentInfo, Api, ApiError, Ask, Child, HostError, PromptBody, PromptModel, Status};
 pub use drive::drive;
 pub use event::{EventKind, HostEvent};
-pub use http::HttpTransport;
+pub use http::{EventStream, HttpTransport};
 pub use id::{fixed_message_id, fixed_part_id, later_than, message_id, millis_of};
 pub use judge::{Evidence, Verdict, judge};
 pub use message::{Message, MessageError, MessageInfo, Part, Tokens, ToolState, Usage};
