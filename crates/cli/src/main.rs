@@ -38,7 +38,7 @@ fn run(command: Command) -> Result<(), CliError> {
         dirs: Dirs::from_env()?,
         out: Output::stdout(),
     };
-    // A session of its own has to begin before there are threads.
+    // The daemon has a runtime of its own kind.
     if let Command::Daemon(Daemon::Run(args)) = command {
         return commands::daemon::run(&args, context);
     }

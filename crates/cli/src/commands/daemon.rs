@@ -28,14 +28,15 @@ pub(crate) fn run(args: &Run, context: Context) -> Result<(), CliError> {
                 format!("the runtime can't be started: {error}"),
             )
         });
+    // A program that reads our output is told as a starter is; it hears the rest as remarks.
+    let told = args.detached || !context.out.terminal;
     let detached = args.detached;
     let options = brigade_daemon::Options {
         dirs: context.dirs,
         ready: Box::new(move |socket| {
-            if detached {
-                announce(&Handshake::Ready {
-                    socket: socket.to_owned(),
-                });
+            if told {
+                let socket = socket.to_owned();
+                announce(&Handshake::Ready { socket }, detached);
             } else {
                 remark(&listening(socket));
             }
@@ -52,14 +53,19 @@ pub(crate) fn run(args: &Run, context: Context) -> Result<(), CliError> {
                 error => CliError::new(Kind::Failed, error.to_string()),
             })
     });
-    if let (true, Err(error)) = (detached, &result) {
-        announce(&match error.kind {
+    if let (true, Err(error)) = (told, &result) {
+        let handshake = match error.kind {
             Kind::Refused => Handshake::AlreadyRunning,
             _ => Handshake::Failed {
                 message: error.message.clone(),
                 hint: error.hint.clone(),
             },
-        });
+        };
+        announce(&handshake, detached);
+        if detached && error.kind == Kind::Refused {
+            // The starter knows; where standard error goes nobody needs to read of a lost race.
+            return Err(CliError::told(Kind::Refused));
+        }
     }
     result
 }
@@ -68,11 +74,14 @@ fn listening(socket: &Path) -> String {
     format!("listening on {}; Ctrl-C stops the daemon", socket.display())
 }
 
-/// Tells the starter, who may have gone: the daemon runs on all the same.
-fn announce(handshake: &Handshake) {
+/// Tells the starter, who may have gone: the daemon runs on all the same. `last` ends what it reads.
+fn announce(handshake: &Handshake, last: bool) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "{handshake}").and_then(|()| stdout.flush());
     drop(stdout);
+    if !last {
+        return;
+    }
     if let Err(error) = brigade_os::spawn::release_stdout() {
         remark(&format!("standard output can't be closed: {error}"));
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use brigade_daemon::config::{Configs, PROJECT_FILE};
 use brigade_os::paths::{Dirs, ensure_private_dir};
 
 use super::Check;
@@ -39,25 +40,27 @@ pub(super) fn binary() -> Check {
     }
 }
 
-/// The person's config.
-pub(super) fn config(dirs: &Dirs) -> Check {
+/// The person's config, and the project's over it.
+pub(super) fn config(dirs: &Dirs, directory: &Path) -> Check {
     const NAME: &str = "config";
-    let path = dirs.config_file();
-    let shown = path.display();
-    match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Check::ok(NAME, format!("none at {shown}: the defaults hold"))
-        }
-        Err(error) => Check::fail(
-            NAME,
-            format!("{shown} can't be read: {error}"),
-            "see to its owner and permissions",
-        ),
-        Ok(text) => match toml::from_str::<toml::Table>(&text) {
-            Ok(_) => Check::ok(NAME, format!("{shown}")),
-            Err(error) => Check::fail(NAME, format!("{shown}: {error}"), "correct that line"),
-        },
+    const MEND: &str = "correct it; until then the daemon does not start, or the project's delegations are refused";
+    let person = dirs.config_file();
+    let project = directory.join(PROJECT_FILE);
+    let checked =
+        Configs::load(&person).and_then(|configs| configs.checked(&directory.to_string_lossy()));
+    if let Err(error) = checked {
+        return Check::fail(NAME, error.to_string(), MEND);
     }
+    let there = [&person, &project].map(|path| path.exists().then(|| path.display().to_string()));
+    let there: Vec<_> = there.into_iter().flatten().collect();
+    Check::ok(
+        NAME,
+        if there.is_empty() {
+            format!("none at {}: the defaults hold", person.display())
+        } else {
+            there.join(", over it ")
+        },
+    )
 }
 
 /// The data folder, and whether it can be written.
@@ -175,7 +178,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dirs = dirs(root.path());
         let checks = [
-            config(&dirs),
+            config(&dirs, root.path()),
             data(&dirs).unwrap(),
             store(&dirs),
             runtime(&dirs, false),
@@ -186,14 +189,22 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_in_the_config_is_named_by_line() {
+    fn a_mistake_in_a_config_is_named_by_file_and_line() {
         let root = tempfile::tempdir().unwrap();
         let dirs = dirs(root.path());
         fs::create_dir_all(&dirs.config).unwrap();
-        fs::write(dirs.config_file(), "[limits]\nconcurrent =\n").unwrap();
-        let check = config(&dirs);
-        assert_eq!(check.level, Level::Fail);
-        assert!(check.message.contains("line 2"), "{}", check.message);
+        let (person, project) = (dirs.config_file(), root.path().join(PROJECT_FILE));
+        for file in [&person, &project] {
+            fs::write(file, "[limits]\nconcurent = 3\n").unwrap();
+            let check = config(&dirs, root.path());
+            assert_eq!(check.level, Level::Fail);
+            let place = format!("{}:2", file.display());
+            assert!(check.message.contains(&place), "{}", check.message);
+            fs::write(file, "[limits]\nconcurrent = 3\n").unwrap();
+        }
+        let check = config(&dirs, root.path());
+        assert_eq!(check.level, Level::Ok, "{check:?}");
+        assert!(check.message.contains("over it"), "{}", check.message);
     }
 
     #[test]

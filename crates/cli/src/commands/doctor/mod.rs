@@ -82,10 +82,11 @@ struct Report {
 }
 
 pub(crate) async fn run(args: Json, context: &mut Context) -> Result<(), CliError> {
-    let folders = Folders::of(&context.dirs, &directory()?);
+    let directory = directory()?;
+    let folders = Folders::of(&context.dirs, &directory);
     let work = async {
         let status = daemon::ask(&context.dirs).await;
-        let mut checks = vec![files::binary(), files::config(&context.dirs)];
+        let mut checks = vec![files::binary(), files::config(&context.dirs, &directory)];
         checks.extend(files::data(&context.dirs));
         checks.push(daemon::store(&context.dirs, &status));
         checks.push(files::runtime(&context.dirs, status.is_ok()));

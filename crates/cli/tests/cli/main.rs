@@ -1,0 +1,6 @@
+//! The real binary, as people and scripts call it.
+#![expect(clippy::unwrap_used, reason = "tests may")]
+
+mod alone;
+mod common;
+mod daemon;
