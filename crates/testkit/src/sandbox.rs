@@ -4,6 +4,7 @@ mod files;
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -270,32 +271,46 @@ impl Sandbox {
         })
     }
 
-    /// The process ID of the sandbox's daemon, if one runs.
+    /// The process ID of the sandbox's daemon, if one listens.
     #[must_use]
     pub fn daemon_pid(&self) -> Option<u32> {
-        let path = self.brigade_runtime().join("daemon.lock");
-        let file = fs::File::open(&path).ok()?;
-        // A lock that can be taken is held by nobody: the number in it is of the past.
-        if file.try_lock_shared().is_ok() {
-            return None;
-        }
-        fs::read_to_string(&path).ok()?.trim().parse().ok()
+        // The socket and not the lock tells whether it lives: a lock taken to look could turn away a
+        // daemon that starts at this moment.
+        UnixStream::connect(self.socket()).ok()?;
+        self.locked_by()
+    }
+
+    /// The process ID in the daemon's lock file.
+    fn locked_by(&self) -> Option<u32> {
+        let text = fs::read_to_string(self.brigade_runtime().join("daemon.lock")).ok()?;
+        text.trim().parse().ok()
     }
 
     /// Sends a signal to the sandbox's daemon; says whether there was one.
     pub fn signal_daemon(&self, signal: Signal) -> bool {
-        let pid = self
-            .daemon_pid()
-            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
+        self.daemon_pid().is_some_and(|pid| send(pid, signal))
     }
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // Whatever the test left, no daemon may outlive the folder that it works in.
-        self.signal_daemon(Signal::KILL);
+        // Whatever the test left, no daemon may outlive the folder that it works in; here one that is
+        // only starting counts too. A lock that can be taken is held by nobody: the number in it is
+        // of the past, and may be another program's by now.
+        let Ok(lock) = fs::File::open(self.brigade_runtime().join("daemon.lock")) else {
+            return;
+        };
+        if lock.try_lock_shared().is_err()
+            && let Some(pid) = self.locked_by()
+        {
+            send(pid, Signal::KILL);
+        }
     }
+}
+
+fn send(pid: u32, signal: Signal) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
 }
 
 /// The `brigade` binary: `BRIGADE_BIN`, or the one of the build that the running program is of.
