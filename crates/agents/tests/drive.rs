@@ -734,3 +734,65 @@ async fn what_was_missed_while_disconnected_is_read() {
     );
     assert!(before.elapsed().as_secs() < 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_out_of_reach_is_not_silent() {
+    let host = Host::new();
+    let driving = start(
+        &host,
+        RunSpec {
+            fresh: true,
+            stall_ms: Some(60_000),
+            ..spec(1)
+        },
+    );
+    host.until("PATCH", 1).await;
+    host.busy(CHILD).await;
+    host.assistant(CHILD, "", &json!({"finish": null, "time": {"created": 1}}));
+    // Suspended: nothing is heard and nothing answered, for longer than the limit.
+    for _ in 0..30 {
+        host.fault("GET /session/status", Fault::LostRequest);
+    }
+    host.until("GET /session/status", 31).await;
+    assert_eq!(host.count("log stop"), 0);
+    host.forget_last();
+    host.answer(CHILD, "done").await;
+    assert_eq!(ended(driving.outcome.await.unwrap()).answer, "done");
+    assert_eq!(host.count("log stop"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_many_messages_back_is_found_even_if_cursors_changed() {
+    let host = Host::new();
+    let child = host.child(1);
+    host.prompted_before(&child, 1);
+    for step in 0..70 {
+        let text = format!("step {step}");
+        let finish = if step == 69 { "stop" } else { "tool-calls" };
+        host.assistant(&child, &text, &json!({"finish": finish}));
+    }
+    let driving = start(&host, spec(1));
+    let ended = ended(driving.outcome.await.unwrap());
+    assert_eq!(
+        (ended.end, ended.answer.as_str()),
+        (RunEnd::Answered, "step 69")
+    );
+    assert_eq!(ended.usage.tokens.input, 700);
+    assert_eq!(host.count("POST"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_deleted_parent_the_known_childs_fate_is_told() {
+    let host = Host::new();
+    let child = host.child(1);
+    host.delete(&child);
+    let spec = RunSpec {
+        parent: "ses_nobody".parse().unwrap(),
+        child: Some(child.parse().unwrap()),
+        ..spec(1)
+    };
+    assert_eq!(
+        ended(start(&host, spec).outcome.await.unwrap()).end,
+        RunEnd::SessionDeleted
+    );
+}

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use brigade_agents::opencode::{
-    AbortVerdict, Api, DriveOutcome, Ended, Fenced, HttpTransport, Progress, Refusal, RunLog,
-    RunSpec, Signal, drive,
+    AbortVerdict, Api, DriveOutcome, Ended, Fenced, HttpTransport, Progress, PromptBody, Refusal,
+    RunLog, RunSpec, Signal, drive,
 };
 use brigade_core::delegation::{Actor, Model, RunEnd, StopCause};
 use brigade_core::id::{Attempt, SessionId};
@@ -14,6 +14,7 @@ use brigade_core::permission::Rule;
 use brigade_testkit::{Kind, Sandbox, Serve};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde_json::json;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -377,6 +378,8 @@ async fn runs_end_as_what_they_are() {
     );
     assert!(api.permissions().await.unwrap().is_empty());
 
+    pages_are_read_back_to_the_prompt(&api, &child).await;
+
     let agents = api.agents().await.unwrap();
     let reader = agents.iter().find(|agent| agent.name == "reader").unwrap();
     assert_eq!(
@@ -388,6 +391,36 @@ async fn runs_end_as_what_they_are() {
         agents
             .iter()
             .any(|agent| agent.name == "title" && agent.hidden && agent.native)
+    );
+}
+
+/// The host's cursor is ours to make: it gives it only in a header.
+async fn pages_are_read_back_to_the_prompt(api: &Api, session: &SessionId) {
+    let found = api.messages(session, 0).await.unwrap();
+    let part = found[0].parts[0].id.clone();
+    for number in 0..70 {
+        let body = PromptBody {
+            message_id: None,
+            agent: Some("reader".to_owned()),
+            model: None,
+            variant: None,
+            no_reply: true,
+            system: None,
+            parts: vec![json!({"type": "text", "text": format!("more {number}")})],
+        };
+        api.store_message(session, &body).await.unwrap();
+    }
+    let all = api.messages_since(session, &[part]).await.unwrap();
+    assert_eq!(all.len(), found.len() + 70);
+    assert!(
+        all.windows(2).all(|pair| pair[0].info.id < pair[1].info.id),
+        "in order, none twice"
+    );
+    assert!(
+        api.messages_since(session, &["prt_none".to_owned()])
+            .await
+            .unwrap()
+            .is_empty()
     );
 }
 

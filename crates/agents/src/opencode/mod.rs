@@ -11,8 +11,9 @@ mod observe;
 mod parent;
 mod report;
 mod transport;
+mod types;
 
-pub use api::{AgentInfo, Api, ApiError, Ask, Child, HostError, PromptBody, PromptModel, Status};
+pub use api::Api;
 pub use drive::drive;
 pub use event::{EventKind, HostEvent};
 pub use http::{EventStream, HttpTransport};
@@ -22,3 +23,6 @@ pub use message::{Message, MessageError, MessageInfo, Part, Tokens, ToolState, U
 pub use observe::{Observer, Progress};
 pub use report::{AbortVerdict, DriveOutcome, Ended, Fenced, Refusal, RunLog, RunSpec, Signal};
 pub use transport::{Method, Reply, Request, Transport, TransportError};
+pub use types::{
+    AgentInfo, ApiError, Ask, Child, HostError, PromptBody, PromptModel, SessionTime, Status,
+};

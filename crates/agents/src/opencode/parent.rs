@@ -3,8 +3,9 @@
 use brigade_core::id::SessionId;
 use serde_json::{Value, json};
 
-use super::api::{Api, ApiError, PromptBody};
+use super::api::Api;
 use super::transport::Method;
+use super::types::{ApiError, PromptBody};
 
 impl Api {
     /// Stores a message that asks for no reply, and returns once the session holds it. Posting the same message

@@ -307,6 +307,13 @@ impl Host {
                     .filter(|(child, _)| child == id)
                     .map(|(_, message)| message)
                     .collect();
+                if request.path.contains("before=") {
+                    // A host whose cursors are not known.
+                    return Reply {
+                        status: 400,
+                        body: json!({"_tag": "BadRequest"}),
+                    };
+                }
                 let limit: usize = request
                     .path
                     .split("limit=")
@@ -314,7 +321,12 @@ impl Host {
                     .unwrap()
                     .parse()
                     .unwrap();
-                ok(json!(all[all.len().saturating_sub(limit)..]))
+                let first = if limit == 0 {
+                    0
+                } else {
+                    all.len().saturating_sub(limit)
+                };
+                ok(json!(all[first..]))
             }
             ("GET", ["session", id]) => {
                 let state = self.state.lock().unwrap();

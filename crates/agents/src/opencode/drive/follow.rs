@@ -6,17 +6,14 @@ use brigade_core::delegation::{RunEnd, StopCause};
 use brigade_core::id::SessionId;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Driver, Exit, OpenAsk, Stopping};
-use crate::opencode::api::Status;
+use super::{Driver, Exit};
 use crate::opencode::judge::{Evidence, Verdict, end_of_error, judge, partial_of};
 use crate::opencode::message::{Message, Usage};
-use crate::opencode::report::{AbortVerdict, Refusal};
+use crate::opencode::types::Status;
 
 /// The host writes a message's error up to 280 ms after the first idle; what has not come after this long is
 /// read once more and then concluded from.
-const SETTLE: Duration = Duration::from_secs(2);
-/// An abort is awaited this long once the host has taken it.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 /// After this long without a word the session's status is asked for: an event may have been lost.
 const QUIET: Duration = Duration::from_secs(30);
 /// A prompt that the host accepted and never stored is given up after this long: it may have to install things
@@ -37,7 +34,7 @@ enum Due {
 }
 
 /// Timers of following a run.
-struct Timers {
+pub(super) struct Timers {
     report: Instant,
     settle: Option<Instant>,
     probed: Instant,
@@ -178,52 +175,9 @@ impl Driver {
         Ok(())
     }
 
-    /// Reads what events may have told meanwhile: status, open asks.
-    async fn catch_up(&mut self, child: &SessionId) -> Result<(), Exit> {
-        let status = self.status_of(child).await?;
-        match status {
-            Status::Idle => self.observer.resync(true, None),
-            Status::Busy => self.observer.resync(false, None),
-            Status::Retry { next_ms, message } => {
-                self.observer.resync(false, Some((message, next_ms)));
-            }
-        }
-        let permissions = self
-            .ask(|api| async move { api.permissions().await })
-            .await?;
-        for ask in permissions.unwrap_or_else(|error| self.unread(&error)) {
-            if ask.session == child.as_str() {
-                self.note_ask(OpenAsk::Permission {
-                    id: ask.id,
-                    permission: ask.permission,
-                    patterns: ask.patterns,
-                });
-            }
-        }
-        let questions = self.ask(|api| async move { api.questions().await }).await?;
-        for ask in questions.unwrap_or_else(|error| self.unread(&error)) {
-            if ask.session == child.as_str() {
-                self.note_ask(OpenAsk::Question {
-                    count: ask.questions(),
-                    id: ask.id,
-                });
-            }
-        }
-        while let Some(ask) = self.asks.pop_front() {
-            self.refuse(ask).await?;
-        }
-        Ok(())
-    }
-
-    /// Open asks are found by their events as well; a host that cannot list them is no reason to give up a run.
-    fn unread<T>(&self, error: &crate::opencode::api::ApiError) -> Vec<T> {
-        tracing::warn!(delegation = %self.spec.delegation, %error, "open asks were not read");
-        Vec::new()
-    }
-
     /// Reads the messages and leaves if they prove the end. `settled`: the last read is long enough ago for the
     /// host to have written all it had to write.
-    async fn check(
+    pub(super) async fn check(
         &mut self,
         child: &SessionId,
         timers: &mut Timers,
@@ -305,137 +259,13 @@ impl Driver {
         })
     }
 
-    /// It was aborted. By whom, if not by us, is for the caller to find out: a quitting host aborts as well.
-    async fn aborted(&mut self, answer: String, usage: Usage) -> Result<(), Exit> {
-        if self.stopping.is_none() && self.stop.borrow().is_none() {
-            let log = self.log.clone();
-            let verdict = self.hearing(log.unordered_abort()).await?;
-            if let AbortVerdict::Interrupted { why } = verdict {
-                return Err(Exit::Interrupted {
-                    why,
-                    partial: answer,
-                });
-            }
-        }
-        Err(Exit::Ended {
-            end: RunEnd::Aborted,
-            answer,
-            usage,
-        })
-    }
-
-    async fn begin_stop(&mut self, child: &SessionId, timers: &mut Timers) -> Result<(), Exit> {
-        self.stopping = Some(Stopping {
-            until: None,
-            again: Instant::now() + SETTLE,
-        });
-        self.abort(child).await?;
-        let now = Instant::now();
-        self.stopping = Some(Stopping {
-            until: Some(now + STOP_LIMIT),
-            again: now + SETTLE,
-        });
-        self.check(child, timers, false).await
-    }
-
-    /// An abort that came before the run did, or that the host has not carried out yet, is repeated.
-    async fn abort_again(&mut self, child: &SessionId, timers: &mut Timers) -> Result<(), Exit> {
-        let now = Instant::now();
-        let until = self.stopping.and_then(|stopping| stopping.until);
-        if until.is_some_and(|until| until <= now) {
-            let prompts = self.prompts.clone();
-            let messages = self.messages(child, &prompts).await?;
-            let answer = self.partial(&messages);
-            tracing::warn!(delegation = %self.spec.delegation, "the host did not prove the end of an aborted run");
-            return Err(Exit::Ended {
-                end: RunEnd::Aborted,
-                answer,
-                usage: crate::opencode::judge::usage_of(&messages),
-            });
-        }
-        self.stopping = Some(Stopping {
-            until,
-            again: now + SETTLE,
-        });
-        if self.status_of(child).await? == Status::Idle {
-            self.observer.resync(true, None);
-        } else {
-            self.abort(child).await?;
-        }
-        self.check(child, timers, false).await
-    }
-
     /// What there is of an answer: as stored, or as it streamed where that is more.
-    fn partial(&self, messages: &[Message]) -> String {
+    pub(super) fn partial(&self, messages: &[Message]) -> String {
         let stored = partial_of(messages);
         if stored.len() < self.observer.partial().len() {
             self.observer.partial().to_owned()
         } else {
             stored
         }
-    }
-
-    /// Refuses what is asked, with words that the model can act on.
-    async fn refuse(&mut self, ask: OpenAsk) -> Result<(), Exit> {
-        let (open, refusal) = match ask {
-            OpenAsk::Permission {
-                id,
-                permission,
-                patterns,
-            } => {
-                let refusal = Refusal {
-                    permission,
-                    patterns,
-                };
-                let words = format!(
-                    "Refused: this is a background delegation and nobody can be asked. It may not use {}. \
-                     Go on without it and say in your answer what you could not do.",
-                    refusal.words()
-                );
-                let answer = self
-                    .ask(|api| {
-                        let (id, words) = (id.clone(), words.clone());
-                        async move { api.refuse_permission(&id, &words).await }
-                    })
-                    .await?;
-                (answer, refusal)
-            }
-            OpenAsk::Question { id, count } => {
-                const WORDS: &str = "Nobody can answer: this is a background delegation. Decide by yourself, go \
-                                     on, and say in your answer what you assumed.";
-                let answer = self
-                    .ask(|api| {
-                        let id = id.clone();
-                        async move {
-                            match api.answer_question(&id, count, WORDS).await {
-                                Err(crate::opencode::api::ApiError::Host { error, .. })
-                                    if error.status < 500 =>
-                                {
-                                    api.reject_question(&id).await
-                                }
-                                answer => answer,
-                            }
-                        }
-                    })
-                    .await?;
-                let refusal = Refusal {
-                    permission: "question".to_owned(),
-                    patterns: Vec::new(),
-                };
-                (answer, refusal)
-            }
-        };
-        match open {
-            Ok(true) => {
-                self.refused = Some(refusal.words());
-                self.log.refused(refusal).await?;
-            }
-            // Somebody was quicker.
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(delegation = %self.spec.delegation, %error, "an ask could not be refused");
-            }
-        }
-        Ok(())
     }
 }

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::link::{Backoff, MAX_FAILURES, in_doubt, not_sent};
 use super::{Driver, Exit, prompt_part};
-use crate::opencode::api::{ApiError, Child, PromptBody, PromptModel, Status};
 use crate::opencode::id::fixed_message_id;
 use crate::opencode::judge::{Evidence, Verdict, judge};
 use crate::opencode::message::{Message, Usage};
+use crate::opencode::types::{ApiError, Child, PromptBody, PromptModel, Status};
 
 /// What the child holds of this delegation.
 enum Found {
@@ -117,7 +117,11 @@ impl Driver {
                 async move { api.find_children(&parent, &delegation).await }
             })
             .await?;
-        answer.map_err(|error| refused(&error))
+        match answer {
+            // The parent is gone; what became of a child that is known is seen at the child.
+            Err(error) if error.is_not_found() && self.spec.child.is_some() => Ok(Vec::new()),
+            answer => answer.map_err(|error| refused(&error)),
+        }
     }
 
     async fn create(&mut self) -> Result<Child, Exit> {
@@ -246,6 +250,8 @@ impl Driver {
             let api = self.api.clone();
             self.prompted_at = Instant::now();
             self.heard = self.prompted_at;
+            // Running time begins with the prompt.
+            self.started = self.prompted_at;
             let posted = self.hearing(api.prompt_async(&id, &body)).await?;
             let error = match posted {
                 Ok(()) => return Ok(()),

@@ -6,10 +6,11 @@ use brigade_core::id::SessionId;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Driver, Exit, OpenAsk};
-use crate::opencode::api::{Api, ApiError};
+use crate::opencode::api::Api;
 use crate::opencode::event::{EventKind, HostEvent};
 use crate::opencode::report::Signal;
 use crate::opencode::transport::TransportError;
+use crate::opencode::types::ApiError;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -54,11 +55,13 @@ impl Driver {
     {
         let mut backoff = Backoff::new();
         let mut failures = 0;
+        let mut out_of_reach = false;
         loop {
             let answer = self.hearing(call(self.api.clone())).await?;
             match answer {
                 Err(ApiError::Transport(error)) => {
                     tracing::debug!(delegation = %self.spec.delegation, %error, "asking again");
+                    out_of_reach = true;
                 }
                 Err(ApiError::Host { error, call })
                     if error.status >= 500 && failures < MAX_FAILURES =>
@@ -66,7 +69,13 @@ impl Driver {
                     failures += 1;
                     tracing::warn!(delegation = %self.spec.delegation, %error, call, "asking again");
                 }
-                answer => return Ok(answer),
+                answer => {
+                    if out_of_reach {
+                        // Suspended, or the line was down: its silence meant nothing.
+                        self.heard = Instant::now();
+                    }
+                    return Ok(answer);
+                }
             }
             self.pause(&mut backoff).await?;
         }

@@ -1,9 +1,11 @@
 //! Drives one attempt over any transport: finds or makes the child, prompts it once, follows it to the proof
 //! of its end, stops it at its limits.
 
+mod asks;
 mod follow;
 mod launch;
 mod link;
+mod stop;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,0 +1,114 @@
+//! Permissions and questions that arise in the background: nobody can be asked, so they are refused at once.
+
+use brigade_core::id::SessionId;
+
+use super::{Driver, Exit, OpenAsk};
+use crate::opencode::report::Refusal;
+use crate::opencode::types::{ApiError, Status};
+
+impl Driver {
+    /// Reads what events may have told meanwhile: status, open asks.
+    pub(super) async fn catch_up(&mut self, child: &SessionId) -> Result<(), Exit> {
+        let status = self.status_of(child).await?;
+        match status {
+            Status::Idle => self.observer.resync(true, None),
+            Status::Busy => self.observer.resync(false, None),
+            Status::Retry { next_ms, message } => {
+                self.observer.resync(false, Some((message, next_ms)));
+            }
+        }
+        let permissions = self
+            .ask(|api| async move { api.permissions().await })
+            .await?;
+        for ask in permissions.unwrap_or_else(|error| self.unread(&error)) {
+            if ask.session == child.as_str() {
+                self.note_ask(OpenAsk::Permission {
+                    id: ask.id,
+                    permission: ask.permission,
+                    patterns: ask.patterns,
+                });
+            }
+        }
+        let questions = self.ask(|api| async move { api.questions().await }).await?;
+        for ask in questions.unwrap_or_else(|error| self.unread(&error)) {
+            if ask.session == child.as_str() {
+                self.note_ask(OpenAsk::Question {
+                    count: ask.questions(),
+                    id: ask.id,
+                });
+            }
+        }
+        while let Some(ask) = self.asks.pop_front() {
+            self.refuse(ask).await?;
+        }
+        Ok(())
+    }
+
+    /// Open asks are found by their events as well; a host that cannot list them is no reason to give up a run.
+    fn unread<T>(&self, error: &ApiError) -> Vec<T> {
+        tracing::warn!(delegation = %self.spec.delegation, %error, "open asks were not read");
+        Vec::new()
+    }
+
+    /// Refuses what is asked, with words that the model can act on.
+    pub(super) async fn refuse(&mut self, ask: OpenAsk) -> Result<(), Exit> {
+        let (open, refusal) = match ask {
+            OpenAsk::Permission {
+                id,
+                permission,
+                patterns,
+            } => {
+                let refusal = Refusal {
+                    permission,
+                    patterns,
+                };
+                let words = format!(
+                    "Refused: this is a background delegation and nobody can be asked. It may not use {}. \
+                     Go on without it and say in your answer what you could not do.",
+                    refusal.words()
+                );
+                let answer = self
+                    .ask(|api| {
+                        let (id, words) = (id.clone(), words.clone());
+                        async move { api.refuse_permission(&id, &words).await }
+                    })
+                    .await?;
+                (answer, refusal)
+            }
+            OpenAsk::Question { id, count } => {
+                const WORDS: &str = "Nobody can answer: this is a background delegation. Decide by yourself, go \
+                                     on, and say in your answer what you assumed.";
+                let answer = self
+                    .ask(|api| {
+                        let id = id.clone();
+                        async move {
+                            match api.answer_question(&id, count, WORDS).await {
+                                Err(ApiError::Host { error, .. }) if error.status < 500 => {
+                                    api.reject_question(&id).await
+                                }
+                                answer => answer,
+                            }
+                        }
+                    })
+                    .await?;
+                let refusal = Refusal {
+                    permission: "question".to_owned(),
+                    patterns: Vec::new(),
+                };
+                (answer, refusal)
+            }
+        };
+        match open {
+            Ok(true) => {
+                self.refused = Some(refusal.words());
+                self.log.refused(refusal).await?;
+            }
+            // Somebody was quicker.
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(delegation = %self.spec.delegation, %error, "an ask could not be refused");
+            }
+        }
+        Ok(())
+    }
+}
