@@ -41,6 +41,16 @@ pub(crate) fn text(program: Option<&Path>) -> String {
     text + &seal
 }
 
+/// The program that a bridge starts.
+pub(crate) fn program(text: &str) -> Option<String> {
+    let (before, _) = PROGRAM.split_once('"')?;
+    let rest = &text[text.find(before)? + before.len()..];
+    serde_json::Deserializer::from_str(rest)
+        .into_iter()
+        .next()?
+        .ok()
+}
+
 fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
@@ -165,6 +175,8 @@ mod tests {
         let text = text(Some(Path::new("/a \"b\"/brigade")));
         assert!(text.contains(r#"env.BRIGADE_BIN || "/a \"b\"/brigade""#));
         assert!(!text.contains(PROGRAM));
+        assert_eq!(program(&text).as_deref(), Some("/a \"b\"/brigade"));
+        assert_eq!(program(SOURCE).as_deref(), Some("brigade"));
         assert_eq!(seal(&text), Some((VERSION, true)));
     }
 

@@ -57,12 +57,29 @@ pub(crate) fn predecessors(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn is_predecessor(path: &Path) -> io::Result<bool> {
-    if fs::metadata(path)?.len() > LARGEST_PLUGIN {
-        return Ok(false);
+    match fs::metadata(path) {
+        Ok(data) if data.is_file() && data.len() <= LARGEST_PLUGIN => {}
+        // A link to nowhere, a folder: nothing that a host would load.
+        Ok(_) => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
     }
     let bytes = fs::read(path)?;
     let text = String::from_utf8_lossy(&bytes);
     Ok(text.contains("delegation_read") && !text.starts_with("// Brigade"))
+}
+
+/// The config files in a folder that load the predecessor as a package.
+pub(crate) fn loads_predecessor(folder: &Path) -> Vec<PathBuf> {
+    let names = ["opencode.json", "opencode.jsonc"];
+    let loads = |path: &PathBuf| {
+        fs::read_to_string(path).is_ok_and(|text| text.contains("background-agents"))
+    };
+    names
+        .map(|name| folder.join(name))
+        .into_iter()
+        .filter(loads)
+        .collect()
 }
 
 #[cfg(test)]
@@ -107,6 +124,8 @@ mod tests {
         .unwrap();
         fs::write(folder.join("other.ts"), "hello").unwrap();
         fs::write(folder.join("notes.md"), "delegation_read").unwrap();
+        std::os::unix::fs::symlink("/no/such", folder.join("gone.ts")).unwrap();
+        fs::create_dir(folder.join("folder.js")).unwrap();
         fs::write(folder.join(bridge::FILE), bridge::text(None)).unwrap();
         assert_eq!(
             predecessors(dir.path()).unwrap(),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::Check;
 use crate::bridge::{self, Found};
 use crate::commands::install::Folders;
-use crate::host::{predecessors, which};
+use crate::host::{loads_predecessor, predecessors, which};
 
 /// How long OpenCode may take to tell its version.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,8 +69,8 @@ fn release(said: &str) -> Option<(u32, u32)> {
     })
 }
 
-/// The bridges that are installed.
-pub(super) fn bridge(folders: &Folders) -> Vec<Check> {
+/// The bridges that are installed; `path` is where programs are looked for.
+pub(super) fn bridge(folders: &Folders, path: Option<&OsStr>) -> Vec<Check> {
     const NAME: &str = "bridge";
     let mut checks = Vec::new();
     let mut bridges = 0;
@@ -88,10 +88,12 @@ pub(super) fn bridge(folders: &Folders) -> Vec<Check> {
                 continue;
             }
         };
-        for (path, found) in found {
-            let shown = path.display();
+        for (file, found) in found {
+            let shown = file.display();
             let Found::Bridge {
-                version, sealed, ..
+                version,
+                sealed,
+                text,
             } = found
             else {
                 let message = format!("{shown} is not Brigade's");
@@ -103,6 +105,11 @@ pub(super) fn bridge(folders: &Folders) -> Vec<Check> {
                 continue;
             };
             bridges += 1;
+            if let Some(missing) = bridge::program(&text).filter(|name| !can_start(name, path)) {
+                let message = format!("{shown} starts {missing}, which is not there");
+                checks.push(Check::fail(NAME, message, install.clone()));
+                continue;
+            }
             let version = version.unwrap_or_else(|| "unknown".to_owned());
             checks.push(if version != bridge::VERSION {
                 let message = format!(
@@ -137,6 +144,15 @@ pub(super) fn bridge(folders: &Folders) -> Vec<Check> {
     checks
 }
 
+/// Whether the bridge finds the program that it names.
+fn can_start(program: &str, path: Option<&OsStr>) -> bool {
+    if program.contains('/') {
+        Path::new(program).is_file()
+    } else {
+        which(program, path).is_some()
+    }
+}
+
 /// The predecessor's plugin.
 pub(super) fn predecessor(folders: &Folders) -> Vec<Check> {
     const NAME: &str = "conflict";
@@ -161,6 +177,21 @@ pub(super) fn predecessor(folders: &Folders) -> Vec<Check> {
             }
         }
     }
+    let top = folders.project.parent().unwrap_or(&folders.project);
+    let places = [folders.person.as_path(), top, &folders.project];
+    checks.extend(
+        places
+            .into_iter()
+            .flat_map(loads_predecessor)
+            .map(|config| {
+                let config = config.display();
+                let message =
+                    format!("{config} loads background-agents, which also defines `delegate`");
+                let mend =
+                    "take it out of \"plugin\" there; its results stay, and Brigade reads them";
+                Check::fail(NAME, message, mend)
+            }),
+    );
     checks
 }
 
@@ -204,23 +235,29 @@ mod tests {
     #[test]
     fn bridges_are_compared_with_ours() {
         let rig = rig();
-        assert_eq!(levels(&bridge(&rig.folders)), [Level::Fail]);
+        let bin = tempfile::tempdir().unwrap();
+        fs::write(bin.path().join("brigade"), "").unwrap();
+        fs::set_permissions(
+            bin.path().join("brigade"),
+            fs::Permissions::from_mode(0o755),
+        )
+        .unwrap();
+        let path = Some(bin.path().as_os_str());
+        assert_eq!(levels(&bridge(&rig.folders, path)), [Level::Fail]);
         rig.install(false).unwrap();
-        assert_eq!(levels(&bridge(&rig.folders)), [Level::Ok]);
+        assert_eq!(levels(&bridge(&rig.folders, path)), [Level::Ok]);
         rig.install(true).unwrap();
         assert_eq!(
-            levels(&bridge(&rig.folders)),
+            levels(&bridge(&rig.folders, path)),
             [Level::Ok, Level::Ok, Level::Warn]
         );
-        let path = bridge::place(&rig.folders.project);
-        fs::remove_file(&path).unwrap();
-        let path = bridge::place(&rig.folders.person);
+        fs::remove_file(bridge::place(&rig.folders.project)).unwrap();
         fs::write(
-            &path,
+            bridge::place(&rig.folders.person),
             bridge::text(None).replace("brigade 0.1.0;", "brigade 0.0.9;"),
         )
         .unwrap();
-        let checks = bridge(&rig.folders);
+        let checks = bridge(&rig.folders, path);
         assert_eq!(levels(&checks), [Level::Warn]);
         assert!(
             checks[0]
@@ -228,6 +265,36 @@ mod tests {
                 .as_ref()
                 .unwrap()
                 .starts_with("brigade install opencode")
+        );
+    }
+
+    #[test]
+    fn a_bridge_whose_program_is_gone_fails() {
+        let rig = rig();
+        rig.install(false).unwrap();
+        let checks = bridge(&rig.folders, None);
+        assert_eq!(levels(&checks), [Level::Fail]);
+        assert!(
+            checks[0]
+                .message
+                .ends_with("starts brigade, which is not there"),
+            "{checks:?}"
+        );
+    }
+
+    #[test]
+    fn the_predecessor_is_found_in_folders_and_configs() {
+        let rig = rig();
+        assert!(predecessor(&rig.folders).is_empty());
+        let plugins = rig.folders.person.join("plugin");
+        fs::create_dir_all(&plugins).unwrap();
+        fs::write(plugins.join("background-agents.ts"), "delegation_read").unwrap();
+        fs::create_dir_all(&rig.folders.project).unwrap();
+        let config = rig.folders.project.parent().unwrap().join("opencode.json");
+        fs::write(config, r#"{"plugin": ["opencode-background-agents"]}"#).unwrap();
+        assert_eq!(
+            levels(&predecessor(&rig.folders)),
+            [Level::Fail, Level::Fail]
         );
     }
 }

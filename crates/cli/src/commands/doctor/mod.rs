@@ -91,8 +91,9 @@ pub(crate) async fn run(args: Json, context: &mut Context) -> Result<(), CliErro
         checks.push(daemon::store(&context.dirs, &status));
         checks.push(files::runtime(&context.dirs, status.is_ok()));
         checks.push(daemon::running(&status));
-        checks.push(host::opencode(std::env::var_os("PATH").as_deref()).await);
-        checks.extend(host::bridge(&folders));
+        let path = std::env::var_os("PATH");
+        checks.push(host::opencode(path.as_deref()).await);
+        checks.extend(host::bridge(&folders, path.as_deref()));
         checks.extend(host::predecessor(&folders));
         checks.extend(daemon::hosts(&status));
         checks
