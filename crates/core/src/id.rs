@@ -16,7 +16,9 @@ const MAX_HOST_ID: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Not three or more lower-case words joined by hyphens.
-    #[error("{0:?} is no delegation ID: an ID is three lower-case words joined by hyphens, like brave-amber-otter")]
+    #[error(
+        "{0:?} is no delegation ID: an ID is three lower-case words joined by hyphens, like brave-amber-otter"
+    )]
     Delegation(String),
     /// Not a host's session or message ID.
     #[error("{0:?} is no session ID")]
@@ -201,7 +203,8 @@ mod tests {
     fn what_is_no_id_is_refused() {
         let long = "a-".repeat(5_000) + "b";
         for bad in [
-            "", "x", "a-b", "../../x", "a/b-c-d", "a-b-c\0", "A-b-c", "a--b", "-a-b", "a-b-c-", &long,
+            "", "x", "a-b", "../../x", "a/b-c-d", "a-b-c\0", "A-b-c", "a--b", "-a-b", "a-b-c-",
+            &long,
         ] {
             assert!(bad.parse::<DelegationId>().is_err(), "{bad:?}");
         }

@@ -27,6 +27,21 @@ pub struct Register {
     /// The sessions that this process has been seen to own, so that a restarted daemon knows.
     #[serde(default)]
     pub sessions: Vec<OwnedSession>,
+    /// The offers it held: used ones with the message they went into; the others are given back.
+    #[serde(default)]
+    pub leases: Vec<HeldLease>,
+}
+
+/// An offer that a bridge held when it registered (again).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeldLease {
+    /// The session.
+    pub session: String,
+    /// The lease's number.
+    pub lease: u64,
+    /// The message it went into; none when it was not used and never will be.
+    #[serde(default)]
+    pub message: Option<String>,
 }
 
 /// The host's program and surroundings.
@@ -180,6 +195,8 @@ pub enum Down {
         /// The lease's number.
         lease: u64,
     },
+    /// A person has stopped the daemon: do not start it again by yourself, only for a tool call.
+    Stopping {},
     /// Answer with [`Up::Pong`]: a sign of life asked for after a suspended machine or process.
     Ping {},
 }

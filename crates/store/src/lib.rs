@@ -1,1 +1,151 @@
 //! SQLite, migrations, artifacts and search: the only crate that knows SQL.
+//!
+//! One thread writes and groups what is queued into one durable transaction; a few read. Everything
+//! that belongs together is one transaction: state, events, text, notice, waking, search.
+
+mod artifacts;
+mod delegations;
+mod error;
+mod events;
+mod migrate;
+mod notices;
+mod predecessor;
+mod rows;
+mod search;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use brigade_core::id::{DelegationId, ProjectId, SessionId};
+use tokio::sync::watch;
+
+pub use artifacts::ArtifactError;
+pub use error::{CommitError, OpenError, StoreError};
+pub use migrate::SCHEMA;
+pub use rows::{
+    ActiveRow, Change, Committed, Counts, Ended, EventRow, Foreign, Found, Hit, ListFilter, Listed,
+    NoticeRow, NoticeState, Progress, Registered, Registration, Row, Wake, WakeRow,
+};
+use worker::Workers;
+
+/// Where the store and its files lie.
+#[derive(Debug, Clone)]
+pub struct StorePaths {
+    /// The SQLite file.
+    pub db: PathBuf,
+    /// The root of the artifacts: `<project>/<root session>/<id>.md` below it.
+    pub artifacts: PathBuf,
+    /// Where the predecessor kept its artifacts, whatever the environment says; may be the same.
+    pub predecessor: PathBuf,
+}
+
+/// The store. Cheap to clone; all clones share the threads.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    workers: Workers,
+    paths: StorePaths,
+    /// The last event's sequence number: a hint that there is more to read.
+    grown: watch::Sender<i64>,
+}
+
+impl Store {
+    /// Opens the store, creating or migrating it.
+    ///
+    /// # Errors
+    /// [`OpenError`]; what is there was left as it is. A store that can't be read is never replaced.
+    pub fn open(paths: &StorePaths) -> Result<Self, OpenError> {
+        let (writer, readers) = migrate::open(&paths.db)?;
+        let last: i64 = writer
+            .query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| {
+                row.get(0)
+            })
+            .map_err(|error| OpenError::Store {
+                path: paths.db.clone(),
+                source: error.into(),
+            })?;
+        let workers = Workers::start(writer, readers).map_err(|source| OpenError::Io {
+            path: paths.db.clone(),
+            source,
+        })?;
+        Ok(Self(Arc::new(Inner {
+            workers,
+            paths: paths.clone(),
+            grown: watch::Sender::new(last),
+        })))
+    }
+
+    /// Carries out what is queued and closes the file. Later calls fail with [`StoreError::Closed`].
+    pub async fn close(&self) {
+        let inner = Arc::clone(&self.0);
+        if tokio::task::spawn_blocking(move || inner.workers.stop())
+            .await
+            .is_err()
+        {
+            tracing::error!("closing the store was cut off");
+        }
+    }
+
+    /// Changes whenever events were added; a hint to read [`Store::events_after`].
+    pub fn grown(&self) -> watch::Receiver<i64> {
+        self.0.grown.subscribe()
+    }
+
+    /// Writes an artifact durably and says where.
+    ///
+    /// # Errors
+    /// [`ArtifactError`]; an earlier version of the file is still there then.
+    pub async fn write_artifact(
+        &self,
+        project: &ProjectId,
+        root: &SessionId,
+        id: &DelegationId,
+        text: String,
+    ) -> Result<PathBuf, ArtifactError> {
+        let path = artifacts::path(&self.0.paths.artifacts, project, root, id);
+        artifacts::write(&self.0.paths.artifacts, path, text).await
+    }
+
+    /// The text of an artifact, from its file; where that was deleted, rendered anew from what the
+    /// store holds.
+    ///
+    /// # Errors
+    /// When the file is there and can't be read, or is gone and the store has no text either.
+    pub async fn artifact_text(&self, row: &Listed) -> Result<String, StoreError> {
+        let path = match row {
+            Listed::Ours(row) => row.artifact.clone(),
+            Listed::Predecessor(file) => Some(file.path.clone()),
+        };
+        if let Some(path) = &path {
+            match tokio::fs::read(path).await {
+                Ok(bytes) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(StoreError::Io(format!("{}: {error}", path.display())));
+                }
+            }
+        }
+        match row {
+            Listed::Ours(row) => {
+                let text = self
+                    .text(&row.delegation.spec.id)
+                    .await?
+                    .unwrap_or_default();
+                let gone = path.map_or_else(
+                    || "was never written".to_owned(),
+                    |path| format!("{} is gone", path.display()),
+                );
+                Ok(format!(
+                    "# {}\n\n{}\n\n> The artifact's file {gone}; this is the text that the store kept.\n\n---\n\n{text}",
+                    row.title, row.summary
+                ))
+            }
+            Listed::Predecessor(file) => Err(StoreError::Io(format!(
+                "{}: the file is gone, and only the file held this result",
+                file.path.display()
+            ))),
+        }
+    }
+}

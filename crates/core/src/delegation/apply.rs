@@ -160,9 +160,9 @@ impl Delegation {
                 self.fence(*attempt)?;
                 self.interrupt(why, *ran_ms)
             }
-            Command::ArtifactWritten | Command::ArtifactFailed { .. } => {
-                Err(Rejected::NotNow { command: "artifact" })
-            }
+            Command::ArtifactWritten | Command::ArtifactFailed { .. } => Err(Rejected::NotNow {
+                command: "artifact",
+            }),
         }
     }
 
@@ -236,7 +236,9 @@ impl Delegation {
             }),
             // A stop was ordered meanwhile, or it was known already.
             Phase::Stopping { .. } | Phase::Working => Ok(Transition::default()),
-            _ => Err(Rejected::NotNow { command: "prompted" }),
+            _ => Err(Rejected::NotNow {
+                command: "prompted",
+            }),
         }
     }
 
@@ -282,7 +284,11 @@ impl Delegation {
         let outcome = match self.phase {
             Phase::Starting | Phase::Working => Outcome::of_end(end),
             Phase::Stopping { cause } => Outcome::of_stop(cause, Some(end)),
-            _ => return Err(Rejected::NotNow { command: "run ended" }),
+            _ => {
+                return Err(Rejected::NotNow {
+                    command: "run ended",
+                });
+            }
         };
         Ok(self.decide(outcome, ran_ms))
     }
@@ -308,7 +314,9 @@ impl Delegation {
                 }],
                 effects: vec![Effect::FreeSlot],
             }),
-            _ => Err(Rejected::NotNow { command: "interrupt" }),
+            _ => Err(Rejected::NotNow {
+                command: "interrupt",
+            }),
         }
     }
 

@@ -225,7 +225,10 @@ impl Delegation {
     }
 
     /// Rebuilds the record from its log.
-    pub fn replay<'a>(spec: Spec, events: impl IntoIterator<Item = &'a (Timestamp, Event)>) -> Self {
+    pub fn replay<'a>(
+        spec: Spec,
+        events: impl IntoIterator<Item = &'a (Timestamp, Event)>,
+    ) -> Self {
         let mut delegation = Self::new(spec);
         for (at, event) in events {
             delegation.evolve(event, *at);

@@ -203,7 +203,11 @@ impl fmt::Display for Reason {
             Reason::ProviderError { message } => write!(f, "the provider failed: {message}"),
             Reason::HostError { message } => write!(f, "the host refused or failed: {message}"),
             Reason::Stalled { limit_ms } => {
-                write!(f, "stalled: nothing was heard from it for {}", span(*limit_ms))
+                write!(
+                    f,
+                    "stalled: nothing was heard from it for {}",
+                    span(*limit_ms)
+                )
             }
             Reason::OverTime { limit_ms } => {
                 write!(f, "over its time limit of {}", span(*limit_ms))
@@ -261,9 +265,10 @@ impl Outcome {
                     message: message.clone(),
                 },
             ),
-            RunEnd::PermissionRefused { what } => {
-                (State::Error, Reason::PermissionRefused { what: what.clone() })
-            }
+            RunEnd::PermissionRefused { what } => (
+                State::Error,
+                Reason::PermissionRefused { what: what.clone() },
+            ),
             RunEnd::Aborted => (
                 State::Cancelled,
                 Reason::Cancelled {

@@ -51,7 +51,9 @@ fn end() -> impl Strategy<Value = RunEnd> {
         Just(RunEnd::HostError {
             message: "no such agent".into()
         }),
-        Just(RunEnd::PermissionRefused { what: "bash".into() }),
+        Just(RunEnd::PermissionRefused {
+            what: "bash".into()
+        }),
         Just(RunEnd::Aborted),
         Just(RunEnd::SessionDeleted),
     ]
@@ -212,13 +214,21 @@ proptest! {
 #[test]
 fn a_run_that_answered_before_its_time_stop_is_complete() {
     let cause = StopCause::TimeLimit { limit_ms: 1 };
-    assert_eq!(Outcome::of_stop(cause, Some(&RunEnd::Answered)).state, State::Complete);
-    assert_eq!(Outcome::of_stop(cause, Some(&RunEnd::Aborted)).state, State::Timeout);
+    assert_eq!(
+        Outcome::of_stop(cause, Some(&RunEnd::Answered)).state,
+        State::Complete
+    );
+    assert_eq!(
+        Outcome::of_stop(cause, Some(&RunEnd::Aborted)).state,
+        State::Timeout
+    );
     assert_eq!(Outcome::of_stop(cause, None).state, State::Timeout);
 }
 
 #[test]
 fn spans_read_as_people_write_them() {
-    let spans: Vec<_> = [0, 250, 90_000, 900_000, 3_600_000, 5_400_000].map(span).into();
+    let spans: Vec<_> = [0, 250, 90_000, 900_000, 3_600_000, 5_400_000]
+        .map(span)
+        .into();
     assert_eq!(spans, ["0s", "250ms", "1m 30s", "15m", "1h", "1h 30m"]);
 }

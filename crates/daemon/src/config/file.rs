@@ -1,0 +1,178 @@
+//! One file, as it is written: everything optional, unknown keys refused.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use brigade_core::permission::{McpPolicy, RunMode};
+use brigade_store::Wake;
+use serde::Deserialize;
+
+use super::Config;
+use super::duration::Limit;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    notice: Notice,
+    #[serde(default)]
+    guard: Guard,
+    #[serde(default)]
+    daemon: Daemon,
+    #[serde(default)]
+    agent: BTreeMap<String, Agent>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    concurrent: Option<NonZeroU32>,
+    queue: Option<NonZeroUsize>,
+    max_run: Option<Limit>,
+    stall: Option<Limit>,
+    attempts: Option<NonZeroU32>,
+    prompt: Option<NonZeroUsize>,
+    inline_result: Option<usize>,
+    page: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Notice {
+    wake: Option<WakeWord>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WakeWord {
+    All,
+    Each,
+    Never,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Guard {
+    task: Option<bool>,
+    mcp: Option<McpPolicy>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Daemon {
+    idle_exit: Option<Limit>,
+    log: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Agent {
+    run: Option<RunMode>,
+    max_run: Option<Limit>,
+    title: Option<bool>,
+}
+
+fn set<T, U: Into<T>>(target: &mut T, value: Option<U>) {
+    if let Some(value) = value {
+        *target = value.into();
+    }
+}
+
+/// The shorter of two limits, where none is the longest.
+fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+impl File {
+    /// The person's file over the defaults.
+    pub(super) fn apply(self, config: &mut Config) {
+        let limits = &mut config.limits;
+        set(
+            &mut limits.concurrent,
+            self.limits.concurrent.map(NonZeroU32::get),
+        );
+        set(&mut limits.queue, self.limits.queue.map(NonZeroUsize::get));
+        set(
+            &mut limits.max_run,
+            self.limits.max_run.map(|limit| limit.0),
+        );
+        set(&mut limits.stall, self.limits.stall.map(|limit| limit.0));
+        set(
+            &mut limits.attempts,
+            self.limits.attempts.map(NonZeroU32::get),
+        );
+        set(
+            &mut limits.prompt,
+            self.limits.prompt.map(NonZeroUsize::get),
+        );
+        set(&mut limits.inline_result, self.limits.inline_result);
+        set(&mut limits.page, self.limits.page.map(NonZeroUsize::get));
+        set(&mut config.notice.wake, self.notice.wake.map(wake));
+        set(&mut config.guard.task, self.guard.task);
+        set(&mut config.guard.mcp, self.guard.mcp);
+        set(
+            &mut config.daemon.idle_exit,
+            self.daemon.idle_exit.map(|limit| limit.0),
+        );
+        set(&mut config.daemon.log, self.daemon.log);
+        for (name, agent) in self.agent {
+            let target = config.agents.entry(name).or_default();
+            target.run = agent.run.or(target.run);
+            target.max_run = agent.max_run.map(|limit| limit.0).or(target.max_run);
+            target.title = agent.title.or(target.title);
+        }
+    }
+
+    /// A project's file over the person's: taste is free (title, wake, sizes), everything that costs or
+    /// endangers can only become less. What is the person's alone is left as it is.
+    pub(super) fn tighten(self, config: &mut Config) {
+        let limits = &mut config.limits;
+        if let Some(limit) = self.limits.max_run {
+            limits.max_run = shorter(limits.max_run, limit.0);
+        }
+        if let Some(limit) = self.limits.stall {
+            limits.stall = shorter(limits.stall, limit.0);
+        }
+        if let Some(attempts) = self.limits.attempts {
+            limits.attempts = limits.attempts.min(attempts.get());
+        }
+        if let Some(prompt) = self.limits.prompt {
+            limits.prompt = limits.prompt.min(prompt.get());
+        }
+        set(&mut limits.inline_result, self.limits.inline_result);
+        set(&mut limits.page, self.limits.page.map(NonZeroUsize::get));
+        set(&mut config.notice.wake, self.notice.wake.map(wake));
+        set(&mut config.guard.task, self.guard.task);
+        if self.guard.mcp == Some(McpPolicy::Named) {
+            config.guard.mcp = McpPolicy::Named;
+        }
+        for (name, agent) in self.agent {
+            let general = config.limits.max_run;
+            let target = config.agents.entry(name).or_default();
+            if let Some(run) = agent.run {
+                target.run = match target.run {
+                    Some(own) => Some(own.tightened(run)),
+                    None => Some(run).filter(|run| *run == RunMode::Refuse),
+                };
+            }
+            if let Some(limit) = agent.max_run {
+                target.max_run = Some(shorter(target.max_run.unwrap_or(general), limit.0));
+            }
+            target.title = agent.title.or(target.title);
+        }
+    }
+}
+
+fn wake(word: WakeWord) -> Wake {
+    match word {
+        WakeWord::All => Wake::All,
+        WakeWord::Each => Wake::Each,
+        WakeWord::Never => Wake::Never,
+    }
+}

@@ -1,0 +1,393 @@
+//! The configuration: the person's file, and over it a project's, which can only tighten.
+
+mod duration;
+mod file;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use brigade_core::permission::{McpPolicy, RunMode};
+use brigade_store::Wake;
+
+use crate::hosts::lock;
+use file::File;
+
+/// The name of a project's file, at the directory the host was started in.
+pub const PROJECT_FILE: &str = ".brigade.toml";
+
+/// Why a configuration can't be used. Nothing was changed; the file is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file has a mistake.
+    #[error("{}:{line}: {message}", .file.display())]
+    Mistake {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The file can't be read.
+    #[error("{}: could not be read: {message}", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        message: String,
+    },
+}
+
+/// `[limits]`: how much, how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// How many run at once, over all projects. Default 8. The person's file alone decides.
+    pub concurrent: u32,
+    /// How many may be queued and running together. Default 1,000.
+    pub queue: usize,
+    /// Running time of one delegation over all its attempts; none for no limit. Default 15 minutes.
+    pub max_run: Option<Duration>,
+    /// How long nothing may be heard of a run that runs no tool; none for no limit. Default 6 minutes: the
+    /// host itself gives a silent provider up after 5.
+    pub stall: Option<Duration>,
+    /// How many attempts an interrupted delegation has. Default 3.
+    pub attempts: u32,
+    /// Longest prompt in characters. Default 100,000.
+    pub prompt: usize,
+    /// Up to how many characters a result stands in its notice. Default 4,000.
+    pub inline_result: usize,
+    /// Characters of one page of `delegation_read`. Default 30,000.
+    pub page: usize,
+}
+
+/// `[notice]`: when the parent is woken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// After the last of a batch, after each, or never. Default all.
+    pub wake: Wake,
+}
+
+/// `[guard]`: what is kept from whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// Whether read-only agents are sent from `task` to `delegate`. Default true.
+    pub task: bool,
+    /// Which MCP tools a child keeps. Default as the agent's rules have them.
+    pub mcp: McpPolicy,
+}
+
+/// `[agent.NAME]`: what holds for one agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// How it runs; none for what its own rules say.
+    pub run: Option<RunMode>,
+    /// Its time limit: none for the general one, some none for no limit.
+    pub max_run: Option<Option<Duration>>,
+    /// Whether it is asked to open with a title and a summary. Default true.
+    pub title: Option<bool>,
+}
+
+/// `[daemon]`: the daemon itself. The person's file alone decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Daemon {
+    /// After how long without work and hosts it goes; none for never. Default 30 minutes.
+    pub idle_exit: Option<Duration>,
+    /// What is logged: a level, or directives of `tracing`. Default info.
+    pub log: String,
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[notice]`.
+    pub notice: Notice,
+    /// `[guard]`.
+    pub guard: Guard,
+    /// `[daemon]`.
+    pub daemon: Daemon,
+    /// `[agent.NAME]`.
+    pub agents: BTreeMap<String, AgentConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits {
+                concurrent: 8,
+                queue: 1_000,
+                max_run: Some(Duration::from_mins(15)),
+                stall: Some(Duration::from_mins(6)),
+                attempts: 3,
+                prompt: 100_000,
+                inline_result: 4_000,
+                page: 30_000,
+            },
+            notice: Notice { wake: Wake::All },
+            guard: Guard {
+                task: true,
+                mcp: McpPolicy::Agent,
+            },
+            daemon: Daemon {
+                idle_exit: Some(Duration::from_mins(30)),
+                log: "info".to_owned(),
+            },
+            agents: BTreeMap::new(),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Config {
+    /// An agent's time limit in milliseconds; none for no limit.
+    pub fn max_run_ms(&self, agent: &str) -> Option<u64> {
+        self.agents
+            .get(agent)
+            .and_then(|agent| agent.max_run)
+            .unwrap_or(self.limits.max_run)
+            .map(millis)
+    }
+
+    /// How long nothing may be heard, in milliseconds; none for no limit.
+    pub fn stall_ms(&self) -> Option<u64> {
+        self.limits.stall.map(millis)
+    }
+
+    /// How an agent runs, where the configuration says so.
+    pub fn run_mode(&self, agent: &str) -> Option<RunMode> {
+        self.agents.get(agent).and_then(|agent| agent.run)
+    }
+
+    /// Whether an agent is asked for a title and a summary.
+    pub fn asks_title(&self, agent: &str) -> bool {
+        self.agents
+            .get(agent)
+            .and_then(|agent| agent.title)
+            .unwrap_or(true)
+    }
+}
+
+/// A file as it was read last.
+#[derive(Debug, Clone)]
+struct Cached {
+    stamp: Option<(SystemTime, u64)>,
+    result: Result<Arc<Config>, ConfigError>,
+}
+
+/// The person's configuration, and each project's over it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Configs(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    user: Arc<Config>,
+    projects: Mutex<HashMap<PathBuf, Cached>>,
+}
+
+impl Configs {
+    /// Reads the person's file; one that is not there is an empty one.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming file and line.
+    pub fn load(user_file: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let mut config = Config::default();
+        if let Some(file) = read(user_file.as_ref())? {
+            file.apply(&mut config);
+        }
+        Ok(Self(Arc::new(Inner {
+            user: Arc::new(config),
+            projects: Mutex::default(),
+        })))
+    }
+
+    /// The person's configuration.
+    pub fn user(&self) -> &Config {
+        &self.0.user
+    }
+
+    /// What holds in a directory. Where the project's file has a mistake, the person's configuration
+    /// holds and the mistake is logged; `delegate` refuses meanwhile.
+    pub fn for_directory(&self, directory: &str) -> Arc<Config> {
+        self.checked(directory).unwrap_or_else(|error| {
+            tracing::warn!(%error, "a project's configuration is left out");
+            Arc::clone(&self.0.user)
+        })
+    }
+
+    /// What holds in a directory. The file is read anew when it has changed.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the project's file has a mistake.
+    pub fn checked(&self, directory: &str) -> Result<Arc<Config>, ConfigError> {
+        let path = Path::new(directory).join(PROJECT_FILE);
+        let stamp = std::fs::metadata(&path)
+            .and_then(|meta| Ok((meta.modified()?, meta.len())))
+            .ok();
+        let mut projects = lock(&self.0.projects);
+        if let Some(cached) = projects.get(&path)
+            && cached.stamp == stamp
+        {
+            return cached.result.clone();
+        }
+        let result = read(&path).map(|file| match file {
+            None => Arc::clone(&self.0.user),
+            Some(file) => {
+                let mut config = Config::clone(&self.0.user);
+                file.tighten(&mut config);
+                Arc::new(config)
+            }
+        });
+        let cached = Cached {
+            stamp,
+            result: result.clone(),
+        };
+        projects.insert(path, cached);
+        result
+    }
+}
+
+fn read(path: &Path) -> Result<Option<File>, ConfigError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(ConfigError::Unreadable {
+                file: path.to_owned(),
+                message: error.to_string(),
+            });
+        }
+    };
+    toml::from_str(&text)
+        .map(Some)
+        .map_err(|error: toml::de::Error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            ConfigError::Mistake {
+                file: path.to_owned(),
+                line: text[..offset.min(text.len())].matches('\n').count() + 1,
+                message: error.message().to_owned(),
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Configs, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        Configs::load(&path)
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_leaves_the_defaults() {
+        let configs = Configs::load("/nonexistent/config.toml").unwrap();
+        assert_eq!(configs.user(), &Config::default());
+    }
+
+    #[test]
+    fn every_key_is_heard() {
+        let configs = load(
+            r#"
+            [limits]
+            concurrent = 2
+            queue = 10
+            max_run = "90s"
+            stall = "0"
+            attempts = 5
+            prompt = 100
+            inline_result = 50
+            page = 1000
+            [notice]
+            wake = "each"
+            [guard]
+            task = false
+            mcp = "named"
+            [daemon]
+            idle_exit = "0"
+            log = "debug"
+            [agent.explore]
+            run = "refuse"
+            max_run = "1h30m"
+            title = false
+            "#,
+        )
+        .unwrap();
+        let config = configs.user();
+        assert_eq!(config.limits.concurrent, 2);
+        assert_eq!(config.limits.max_run, Some(Duration::from_secs(90)));
+        assert_eq!(config.limits.stall, None);
+        assert_eq!(config.notice.wake, Wake::Each);
+        assert_eq!(config.guard.mcp, McpPolicy::Named);
+        assert_eq!(config.daemon.idle_exit, None);
+        assert_eq!(config.max_run_ms("explore"), Some(5_400_000));
+        assert_eq!(config.max_run_ms("other"), Some(90_000));
+        assert_eq!(config.run_mode("explore"), Some(RunMode::Refuse));
+        assert!(!config.asks_title("explore"));
+    }
+
+    #[test]
+    fn a_mistake_names_file_and_line() {
+        let error = load("[limits]\nconcurrent = 2\nconcurent = 3\n").unwrap_err();
+        let ConfigError::Mistake {
+            line,
+            message,
+            file,
+        } = &error
+        else {
+            panic!("{error:?}");
+        };
+        assert_eq!((*line, file.ends_with("config.toml")), (3, true));
+        assert!(message.contains("concurent"), "{message}");
+        for bad in [
+            "[limits]\nmax_run = 15\n",
+            "[limits]\nmax_run = \"15 parsecs\"\n",
+            "[limits]\nconcurrent = 0\n",
+            "[notice]\nwake = \"sometimes\"\n",
+            "[surprise]\n",
+        ] {
+            assert!(load(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_project_can_only_tighten() {
+        let dir = tempfile::tempdir().unwrap();
+        let user = dir.path().join("config.toml");
+        std::fs::write(
+            &user,
+            "[limits]\nmax_run = \"10m\"\n[guard]\nmcp = \"named\"\n[agent.a]\nrun = \"refuse\"\n",
+        )
+        .unwrap();
+        let project = dir.path().join(PROJECT_FILE);
+        std::fs::write(
+            &project,
+            "[limits]\nconcurrent = 99\nmax_run = \"0\"\nattempts = 1\n[guard]\nmcp = \"agent\"\n\
+             [agent.a]\nrun = \"read-only\"\n[agent.b]\nrun = \"read-only\"\n[agent.c]\nrun = \"refuse\"\n",
+        )
+        .unwrap();
+        let configs = Configs::load(&user).unwrap();
+        let directory = dir.path().to_str().unwrap();
+        let config = configs.checked(directory).unwrap();
+        assert_eq!(config.limits.concurrent, 8);
+        assert_eq!(config.limits.max_run, Some(Duration::from_mins(10)));
+        assert_eq!(config.limits.attempts, 1);
+        assert_eq!(config.guard.mcp, McpPolicy::Named);
+        assert_eq!(config.run_mode("a"), Some(RunMode::Refuse));
+        // Read-only could widen what an agent's own rules refuse, so a project may not ask for it.
+        assert_eq!(config.run_mode("b"), None);
+        assert_eq!(config.run_mode("c"), Some(RunMode::Refuse));
+
+        std::fs::write(&project, "nonsense = 1\n").unwrap();
+        assert!(configs.checked(directory).is_err());
+        assert_eq!(configs.for_directory(directory).as_ref(), configs.user());
+    }
+}

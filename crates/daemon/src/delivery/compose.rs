@@ -1,0 +1,67 @@
+//! A notice's two parts: what the model sees and what the person sees.
+
+use brigade_core::delegation::Reason;
+use brigade_core::id::SessionId;
+use brigade_core::text::notice::{self, NoticeView};
+use brigade_store::{NoticeRow, Row, StoreError};
+use serde_json::{Value, json};
+
+use super::Delivery;
+
+/// A notice as it is sent.
+pub(super) struct Composed {
+    /// The parts, without a message ID.
+    pub(super) parts: Vec<Value>,
+    /// Whether the whole result stands in it: then it counts as read once it is delivered.
+    pub(super) whole: bool,
+}
+
+impl Delivery {
+    /// Writes a notice from what the store holds; the same row always gives the same text.
+    pub(super) async fn compose(
+        &self,
+        parent: &SessionId,
+        notice: &NoticeRow,
+        row: &Row,
+    ) -> Result<Composed, StoreError> {
+        let spec = &row.delegation.spec;
+        let inline_limit = self
+            .0
+            .configs
+            .for_directory(&spec.directory)
+            .limits
+            .inline_result;
+        let text = self.0.store.text(&spec.id).await?.unwrap_or_default();
+        let outcome = row.delegation.outcome();
+        let error = outcome
+            .map(|outcome| &outcome.reason)
+            .filter(|reason| **reason != Reason::Answered)
+            .map(ToString::to_string);
+        let artifact = row
+            .artifact
+            .as_ref()
+            .map(|path| path.display().to_string())
+            .unwrap_or_default();
+        let rendered = notice::render(&NoticeView {
+            id: &spec.id,
+            agent: &spec.agent,
+            state: row.delegation.state,
+            title: &row.title,
+            summary: &row.summary,
+            error: error.as_deref(),
+            artifact: &artifact,
+            result: Some(&text),
+            inline_limit,
+            remaining: notice.remaining,
+            batch: notice.batch_size,
+        });
+        let part = |id: &str, text: &str, flag: &str| json!({"id": id, "sessionID": parent, "type": "text", "text": text, flag: true});
+        Ok(Composed {
+            parts: vec![
+                part(&notice.model_part, &rendered.model, "synthetic"),
+                part(&notice.person_part, &rendered.person, "ignored"),
+            ],
+            whole: text.chars().take(inline_limit + 1).count() <= inline_limit,
+        })
+    }
+}

@@ -1,0 +1,293 @@
+//! Notices on their way to the parent, each once, and the waking that follows a batch.
+//!
+//! Per parent session one worker at a time looks at what the store holds for it and does what is
+//! possible now: [`Delivery::poke`] is called whenever that may have changed. What was sent stays
+//! `sending` until it has been seen in the session; after any doubt the session is read.
+
+mod compose;
+mod offer;
+mod step;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use brigade_core::id::{DelegationId, SessionId};
+use brigade_os::process::ProcessId;
+use brigade_store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Configs;
+use crate::engine::Troubles;
+use crate::hosts::{Connection, Hub, lock};
+use offer::Offer;
+
+/// How long a step that failed waits before it is tried again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// The notices' delivery. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Delivery(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    hub: Hub,
+    configs: Configs,
+    clock: Arc<dyn Clock>,
+    troubles: Troubles,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Parents that a worker is at, and whether it has to look again.
+    working: HashMap<String, bool>,
+    /// Results that a tool call of the parent is about to get: by delegation, who reads.
+    holds: HashMap<DelegationId, Vec<Hold>>,
+    /// Offers that a bridge holds, by parent.
+    offers: HashMap<String, Offer>,
+    /// Offers that a bridge says went into a message which may not be stored yet, with its process.
+    taken: HashMap<DelegationId, ProcessId>,
+    /// Wakings that went out on a connection that still stands: their proof is on its way.
+    woken: HashMap<DelegationId, String>,
+    /// Parents that exist no more.
+    gone: HashSet<String>,
+}
+
+/// A read in flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hold {
+    session: String,
+    connection: String,
+}
+
+/// Why a step could not finish.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Host(#[from] brigade_agents::opencode::ApiError),
+}
+
+impl Delivery {
+    /// A delivery that nobody has poked yet.
+    pub(crate) fn new(
+        store: Store,
+        hub: Hub,
+        configs: Configs,
+        clock: Arc<dyn Clock>,
+        troubles: Troubles,
+        tasks: TaskTracker,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            hub,
+            configs,
+            clock,
+            troubles,
+            tasks,
+            stopping,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Something changed for this parent: look whether its notices can go.
+    pub(crate) fn poke(&self, parent: &str) {
+        {
+            let mut state = lock(&self.0.state);
+            if let Some(again) = state.working.get_mut(parent) {
+                *again = true;
+                return;
+            }
+            state.working.insert(parent.to_owned(), false);
+        }
+        let delivery = self.clone();
+        let parent = parent.to_owned();
+        let stopping = self.0.stopping.clone();
+        self.0.tasks.spawn(async move {
+            // What is cut off here is in the store as `sending` and settled by the next daemon.
+            tokio::select! {
+                () = delivery.work(&parent) => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+
+    async fn work(&self, parent: &str) {
+        let Ok(session) = parent.parse::<SessionId>() else {
+            lock(&self.0.state).working.remove(parent);
+            return;
+        };
+        let mut pause = RETRY.0;
+        loop {
+            let failed = match self.step(&session).await {
+                Ok(()) => {
+                    self.0.troubles.clear(parent);
+                    pause = RETRY.0;
+                    false
+                }
+                Err(error) => {
+                    tracing::warn!(%parent, %error, "notices could not go out; trying again");
+                    self.0.troubles.note(format!(
+                        "{parent}: its notices could not go out yet: {error}"
+                    ));
+                    true
+                }
+            };
+            if failed {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY.1);
+            }
+            let mut state = lock(&self.0.state);
+            let again = state.working.get_mut(parent).is_some_and(std::mem::take);
+            if !again && !failed {
+                state.working.remove(parent);
+                return;
+            }
+        }
+    }
+
+    /// A tool call is about to get this result: its notice waits.
+    pub(crate) fn hold(&self, id: &DelegationId, session: &str, connection: &str) {
+        lock(&self.0.state)
+            .holds
+            .entry(id.clone())
+            .or_default()
+            .push(Hold {
+                session: session.to_owned(),
+                connection: connection.to_owned(),
+            });
+    }
+
+    /// A tool call did not get the result: its notice may go.
+    pub(crate) fn release_hold(&self, id: &DelegationId, session: &str) {
+        {
+            let mut state = lock(&self.0.state);
+            if let Some(holds) = state.holds.get_mut(id) {
+                if let Some(at) = holds.iter().position(|hold| hold.session == session) {
+                    holds.swap_remove(at);
+                }
+                if holds.is_empty() {
+                    state.holds.remove(id);
+                }
+            }
+        }
+        self.poke(session);
+    }
+
+    /// A result has reached a tool call. In the parent's own session that makes its notice needless;
+    /// in any other it is only a read.
+    ///
+    /// # Errors
+    /// When the store can't be written; then the notice goes out too.
+    pub(crate) async fn handed(&self, id: &DelegationId, session: &str) -> Result<(), StoreError> {
+        let result = self.note_handed(id, session).await;
+        self.release_hold(id, session);
+        result
+    }
+
+    async fn note_handed(&self, id: &DelegationId, session: &str) -> Result<(), StoreError> {
+        let Some(row) = self.0.store.get(id).await? else {
+            return Ok(());
+        };
+        if row.delegation.spec.parent.as_str() == session {
+            self.0.store.mark_read(id, session).await?;
+            self.0.store.notice_needless(id).await?;
+        } else {
+            self.0.store.record_read(id, session).await?;
+        }
+        Ok(())
+    }
+
+    fn is_held(&self, id: &DelegationId, parent: &SessionId) -> bool {
+        lock(&self.0.state)
+            .holds
+            .get(id)
+            .is_some_and(|holds| holds.iter().any(|hold| hold.session == parent.as_str()))
+    }
+
+    /// A bridge's connection is gone: reads through it will not be confirmed, and wakings sent on it
+    /// are in doubt.
+    pub(crate) fn disconnected(&self, process: &ProcessId) {
+        let hub = &self.0.hub;
+        let mut poke = Vec::new();
+        {
+            let mut state = lock(&self.0.state);
+            for holds in state.holds.values_mut() {
+                holds.retain(|hold| {
+                    let alive = hub.connection(&hold.connection).is_some();
+                    if !alive {
+                        poke.push(hold.session.clone());
+                    }
+                    alive
+                });
+            }
+            state.holds.retain(|_, holds| !holds.is_empty());
+            state
+                .woken
+                .retain(|_, connection| hub.connection(connection).is_some());
+            poke.extend(
+                state
+                    .offers
+                    .iter()
+                    .filter(|(_, offer)| offer.process == *process)
+                    .map(|(parent, _)| parent.clone()),
+            );
+        }
+        for parent in poke {
+            self.poke(&parent);
+        }
+        self.await_exit(*process);
+    }
+
+    /// Leases of a process end with it, and with nothing less.
+    fn await_exit(&self, process: ProcessId) {
+        let delivery = self.clone();
+        let stopping = self.0.stopping.clone();
+        self.0.tasks.spawn(async move {
+            let exit = tokio::select! {
+                exit = process.wait_exit() => exit,
+                () = stopping.cancelled() => return,
+            };
+            if let Err(error) = exit {
+                tracing::error!(%process, %error, "a host's exit can't be noticed; its leases stand until it connects again");
+                return;
+            }
+            delivery.poke_all().await;
+        });
+    }
+
+    /// Looks at every parent that has something waiting.
+    pub(crate) async fn poke_all(&self) {
+        match self.0.store.parents_with_pending().await {
+            Ok(parents) => {
+                for parent in parents {
+                    self.poke(parent.as_str());
+                }
+            }
+            Err(error) => tracing::error!(%error, "the waiting notices could not be read"),
+        }
+    }
+
+    /// A bridge is there (again).
+    pub(crate) async fn reconnected(&self, _connection: &Connection) {
+        self.poke_all().await;
+    }
+
+    /// The parent session was deleted: nobody is left to be told.
+    pub(crate) async fn parent_gone(&self, parent: &str) {
+        let Ok(session) = parent.parse::<SessionId>() else {
+            return;
+        };
+        lock(&self.0.state).gone.insert(parent.to_owned());
+        if let Err(error) = self.0.store.parent_gone(&session).await {
+            tracing::error!(%parent, %error, "the notices of a deleted session could not be put aside");
+        }
+    }
+}

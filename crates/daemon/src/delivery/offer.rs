@@ -1,0 +1,237 @@
+//! Notices without an owner to speak through: leased to one bridge, which puts them into the
+//! person's next message in that session.
+
+use std::sync::Arc;
+
+use brigade_core::id::{DelegationId, SessionId};
+use brigade_os::process::ProcessId;
+use brigade_protocol::bridge::Down;
+use brigade_store::{NoticeRow, NoticeState};
+
+use super::{Delivery, StepError};
+use crate::hosts::{Connection, lock};
+
+/// The channel's name in the store, before the lease's number.
+const CHANNEL: &str = "message:";
+
+/// What a bridge holds for a session.
+#[derive(Debug, Clone)]
+pub(super) struct Offer {
+    /// The lease's number.
+    pub(super) lease: u64,
+    /// The host's process.
+    pub(super) process: ProcessId,
+    /// Whether it has been asked back.
+    pub(super) withdrawn: bool,
+}
+
+/// The lease that a row names, if it went over this channel.
+pub(super) fn lease_of(notice: &NoticeRow) -> Option<u64> {
+    notice
+        .channel
+        .as_deref()?
+        .strip_prefix(CHANNEL)?
+        .parse()
+        .ok()
+}
+
+impl Delivery {
+    /// Leases these notices to a bridge. The lease is in the store before the bridge hears of it.
+    pub(super) async fn offer(
+        &self,
+        parent: &SessionId,
+        connection: &Arc<Connection>,
+        notices: &[&NoticeRow],
+    ) -> Result<(), StepError> {
+        // Unique over restarts, so that a lease of an earlier daemon is never taken for a new one.
+        let lease = u64::try_from(self.0.clock.now().as_microsecond()).unwrap_or(0);
+        let ids: Vec<DelegationId> = notices.iter().map(|n| n.delegation.clone()).collect();
+        let mut parts = Vec::new();
+        for notice in notices {
+            if let Some(row) = self.0.store.get(&notice.delegation).await? {
+                parts.extend(self.compose(parent, notice, &row).await?.parts);
+            }
+        }
+        let leased = self
+            .0
+            .store
+            .lease_notices(
+                ids,
+                format!("{CHANNEL}{lease}"),
+                connection.process.to_string(),
+            )
+            .await?;
+        if !leased {
+            return Ok(());
+        }
+        lock(&self.0.state).offers.insert(
+            parent.to_string(),
+            Offer {
+                lease,
+                process: connection.process,
+                withdrawn: false,
+            },
+        );
+        connection.send(Down::Offer {
+            session: parent.to_string(),
+            lease,
+            parts,
+        });
+        Ok(())
+    }
+
+    /// Settles leases as far as that is possible now. True when none is left.
+    pub(super) async fn settle_leases(
+        &self,
+        parent: &SessionId,
+        notices: &[NoticeRow],
+        wanted_back: bool,
+    ) -> Result<bool, StepError> {
+        let leased: Vec<&NoticeRow> = notices
+            .iter()
+            .filter(|notice| notice.state == NoticeState::Leased)
+            .collect();
+        let Some(first) = leased.first() else {
+            lock(&self.0.state).offers.remove(parent.as_str());
+            return Ok(true);
+        };
+        let Some(process) = first
+            .connection
+            .as_ref()
+            .and_then(|process| process.parse::<ProcessId>().ok())
+        else {
+            return self.return_all(&leased).await;
+        };
+        if let Some(connection) = self.0.hub.of_process(&process) {
+            let (ask, lease) = {
+                let mut state = lock(&self.0.state);
+                match state.offers.get_mut(parent.as_str()) {
+                    Some(offer) => {
+                        let ask = wanted_back && !offer.withdrawn;
+                        offer.withdrawn |= wanted_back;
+                        (ask, offer.lease)
+                    }
+                    // An earlier daemon's lease: whatever came of it, ask it back.
+                    None => {
+                        let lease = lease_of(first).unwrap_or(0);
+                        state.offers.insert(
+                            parent.to_string(),
+                            Offer {
+                                lease,
+                                process,
+                                withdrawn: true,
+                            },
+                        );
+                        (true, lease)
+                    }
+                }
+            };
+            if ask {
+                connection.send(Down::Withdraw {
+                    session: parent.to_string(),
+                    lease,
+                });
+            }
+            return Ok(false);
+        }
+        if process.is_alive() {
+            // It may come back and say that it has used the offer.
+            lock(&self.0.state).offers.remove(parent.as_str());
+            return Ok(false);
+        }
+        // The process is proven gone: the session tells whether the offer went into a message.
+        lock(&self.0.state).offers.remove(parent.as_str());
+        let Some(api) = self.reader(parent, &leased[0].delegation).await? else {
+            return Ok(false);
+        };
+        for notice in leased {
+            let found = api
+                .messages_since(parent, std::slice::from_ref(&notice.model_part))
+                .await?;
+            match found.first() {
+                Some(message) => {
+                    self.delivered(notice, &message.info.id).await?;
+                }
+                None => {
+                    self.0.store.notice_back(&notice.delegation).await?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    async fn return_all(&self, leased: &[&NoticeRow]) -> Result<bool, StepError> {
+        for notice in leased {
+            self.0.store.notice_back(&notice.delegation).await?;
+        }
+        Ok(true)
+    }
+
+    /// The bridge has put an offer into a person's message. Whether the host stored it is seen in the
+    /// session.
+    pub(crate) async fn taken(&self, connection: &str, session: &str, lease: u64, message: &str) {
+        let Ok(parent) = session.parse::<SessionId>() else {
+            return;
+        };
+        let process = self.0.hub.connection(connection).map(|c| c.process);
+        let notices = match self.0.store.open_notices(&parent).await {
+            Ok(notices) => notices,
+            Err(error) => {
+                tracing::error!(%session, %error, "a used offer could not be recorded; the session will be read");
+                return;
+            }
+        };
+        for notice in notices.iter().filter(|n| lease_of(n) == Some(lease)) {
+            let channel = format!("{CHANNEL}{lease}");
+            let holder = notice.connection.clone().unwrap_or_default();
+            let recorded = self
+                .0
+                .store
+                .sending_notice(&notice.delegation, message.to_owned(), channel, holder)
+                .await;
+            if let Err(error) = recorded {
+                tracing::error!(%session, %error, "a used offer could not be recorded; the session will be read");
+            }
+            if let Some(process) = process {
+                lock(&self.0.state)
+                    .taken
+                    .insert(notice.delegation.clone(), process);
+            }
+        }
+        lock(&self.0.state).offers.remove(session);
+        self.poke(session);
+    }
+
+    /// The bridge has given an offer back unused.
+    pub(crate) async fn released(&self, session: &str, lease: u64) {
+        let Ok(parent) = session.parse::<SessionId>() else {
+            return;
+        };
+        match self.0.store.open_notices(&parent).await {
+            Ok(notices) => {
+                for notice in notices
+                    .iter()
+                    .filter(|n| n.state == NoticeState::Leased && lease_of(n) == Some(lease))
+                {
+                    if let Err(error) = self.0.store.notice_back(&notice.delegation).await {
+                        tracing::error!(%session, %error, "a returned offer could not be recorded");
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(%session, %error, "a returned offer could not be recorded")
+            }
+        }
+        {
+            let mut state = lock(&self.0.state);
+            if state
+                .offers
+                .get(session)
+                .is_some_and(|offer| offer.lease == lease)
+            {
+                state.offers.remove(session);
+            }
+        }
+        self.poke(session);
+    }
+}

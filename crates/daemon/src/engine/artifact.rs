@@ -1,0 +1,151 @@
+//! From a decided outcome to a terminal state: render the artifact, write it durably, end.
+
+use std::sync::Arc;
+
+use brigade_agents::opencode::fixed_part_id;
+use brigade_core::delegation::{Command, Delegation, Outcome, State, span};
+use brigade_core::text::artifact::{self, Artifact, Header};
+use brigade_core::text::line::Line;
+use brigade_core::text::title;
+use brigade_store::{Ended, Progress};
+
+use super::{DispatchError, Engine, Entry, RETRY};
+
+impl Engine {
+    /// Writes the artifact and makes the state terminal; retries with back-off as long as the disk
+    /// or the store refuses. The outcome is in the store, so a crash loses nothing.
+    pub(super) async fn write_artifact(&self, entry: Arc<Entry>) {
+        let mut pause = RETRY.0;
+        loop {
+            match self.try_end(&entry).await {
+                Ok(()) => break,
+                Err(error) => {
+                    self.0.troubles.note(format!(
+                        "{}: its artifact could not be written: {error}",
+                        entry.id
+                    ));
+                    tracing::error!(id = %entry.id, %error, "the artifact could not be written; trying again");
+                    let failed = Command::ArtifactFailed {
+                        error: error.clone(),
+                    };
+                    if let Err(error) = self.note_failure(&entry, failed).await {
+                        tracing::warn!(id = %entry.id, %error, "the failure could not be recorded either");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
+                }
+            }
+        }
+        self.0.troubles.clear(entry.id.as_str());
+    }
+
+    /// Records a failed write without starting another writer: this task goes on by itself.
+    async fn note_failure(
+        &self,
+        entry: &Arc<Entry>,
+        command: Command,
+    ) -> Result<(), DispatchError> {
+        let mut active = entry.active.lock().await;
+        let transition = active.delegation.apply(&command)?;
+        self.store_events(&mut active, transition.events, None, None)
+            .await?;
+        Ok(())
+    }
+
+    async fn try_end(&self, entry: &Arc<Entry>) -> Result<(), String> {
+        let record = entry.record().await;
+        let Some(outcome) = record.outcome().cloned() else {
+            return Ok(());
+        };
+        if record.state.is_terminal() {
+            return Ok(());
+        }
+        let words = |error: &dyn std::error::Error| error.to_string();
+        let text = self
+            .0
+            .store
+            .text(&record.spec.id)
+            .await
+            .map_err(|error| words(&error))?
+            .unwrap_or_default();
+        let progress = entry.live().progress;
+        let heading = title::of_answer(&text, &record.spec.prompt);
+        let artifact = describe(&record, &outcome, &progress, &heading, text);
+        let path = self
+            .0
+            .store
+            .write_artifact(
+                &record.spec.project,
+                &record.spec.root,
+                &record.spec.id,
+                artifact::render(&artifact),
+            )
+            .await
+            .map_err(|error| words(&error))?;
+        let decided_ms = record
+            .decided_at
+            .map_or(0, |at| u64::try_from(at.as_millisecond()).unwrap_or(0));
+        let config = self.0.configs.for_directory(&record.spec.directory);
+        let ended = Ended {
+            title: heading.title,
+            summary: heading.summary,
+            artifact: path,
+            notify: record.notifies(),
+            wake: config.notice.wake,
+            model_part: fixed_part_id(&record.spec.id, "notice/model", decided_ms),
+            person_part: fixed_part_id(&record.spec.id, "notice/person", decided_ms),
+        };
+        match self
+            .dispatch_with(&record.spec.id, Command::ArtifactWritten, None, Some(ended))
+            .await
+        {
+            Ok(()) | Err(DispatchError::Rejected(_) | DispatchError::NotActive(_)) => Ok(()),
+            Err(error) => Err(words(&error)),
+        }
+    }
+}
+
+fn describe(
+    record: &Delegation,
+    outcome: &Outcome,
+    progress: &Progress,
+    heading: &title::Heading,
+    text: String,
+) -> Artifact {
+    let model = record.spec.model.as_ref().map(|model| {
+        let variant = model.variant.as_ref().map(|v| format!(" ({v})"));
+        format!(
+            "{}/{}{}",
+            model.provider,
+            model.model,
+            variant.unwrap_or_default()
+        )
+    });
+    let answer = if outcome.state == State::Complete {
+        text
+    } else {
+        artifact::partial(&text, &outcome.reason.to_string())
+    };
+    Artifact {
+        title: Line::new(&heading.title),
+        summary: Line::new(&heading.summary),
+        header: Header {
+            id: Line::new(record.spec.id.as_str()),
+            agent: Line::new(&record.spec.agent),
+            status: outcome.state,
+            session: Line::new(record.child.as_ref().map_or("none", |child| child.as_str())),
+            started: record.started_at,
+            completed: record.decided_at,
+            model: model.map(|model| Line::new(&model)),
+            tokens: Some(Line::new(&format!(
+                "{} in, {} out",
+                progress.tokens_in, progress.tokens_out
+            ))),
+            cost: Some(Line::new(&format!("${:.4}", progress.cost))),
+            duration: Some(Line::new(&span(record.spent_ms))),
+            attempts: Some(record.attempt.0),
+            reason: Some(Line::new(&outcome.reason.to_string())),
+        },
+        answer,
+    }
+}

@@ -1,0 +1,360 @@
+//! The engine: the only caller of the state machine.
+//!
+//! Each active delegation has an [`Entry`] with a lock of its own. [`Engine::dispatch`] takes the lock,
+//! asks the state machine, stores what follows in one transaction, and only then carries the effects
+//! out. Delegations do not wait for each other; the store groups their commits.
+
+mod artifact;
+mod cancel;
+mod ledgers;
+mod recover;
+mod register;
+mod run;
+mod schedule;
+mod signals;
+mod troubles;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use brigade_core::delegation::{Command, Delegation, Effect, Event, Phase, Rejected, StopCause};
+use brigade_core::id::{Attempt, DelegationId};
+use brigade_store::{Change, CommitError, Ended, Progress, Store, StoreError};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Configs;
+use crate::delivery::Delivery;
+use crate::hosts::{Hub, lock};
+pub(crate) use ledgers::Ledgers;
+pub(crate) use register::Request as DelegateRequest;
+pub(crate) use troubles::Troubles;
+
+/// How long a failed write waits before it is tried again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// One active delegation.
+pub(crate) struct Entry {
+    /// Its ID.
+    pub(crate) id: DelegationId,
+    active: tokio::sync::Mutex<Active>,
+    live: Mutex<Live>,
+    /// Tells the run that a stop was ordered.
+    stop: watch::Sender<Option<StopCause>>,
+    /// Counts up with each change, for those who wait or follow.
+    pub(crate) changed: watch::Sender<u64>,
+}
+
+/// The record with its version in the store.
+struct Active {
+    delegation: Delegation,
+    version: i64,
+}
+
+/// What is known of the run beyond the record.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Live {
+    /// What it has done.
+    pub(crate) progress: Progress,
+    /// The text so far.
+    pub(crate) partial: Arc<str>,
+    /// Running time of the current attempt in milliseconds, as of the last report.
+    pub(crate) ran_ms: u64,
+}
+
+impl Entry {
+    fn new(delegation: Delegation, version: i64, live: Live) -> Arc<Self> {
+        let stop = match delegation.phase {
+            Phase::Stopping { cause } => Some(cause),
+            _ => None,
+        };
+        Arc::new(Self {
+            id: delegation.spec.id.clone(),
+            active: tokio::sync::Mutex::new(Active {
+                delegation,
+                version,
+            }),
+            live: Mutex::new(live),
+            stop: watch::Sender::new(stop),
+            changed: watch::Sender::new(0),
+        })
+    }
+
+    /// A copy of the record as it stands.
+    pub(crate) async fn record(&self) -> Delegation {
+        self.active.lock().await.delegation.clone()
+    }
+
+    /// A copy of what the run has shown.
+    pub(crate) fn live(&self) -> Live {
+        lock(&self.live).clone()
+    }
+
+    fn bump(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+}
+
+/// Why a command came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DispatchError {
+    /// It is not active: terminal long ago, or unknown.
+    #[error("{0} is not active")]
+    NotActive(DelegationId),
+    /// The state machine refused.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The store could not be written; nothing changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Engine(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    configs: Configs,
+    hub: Hub,
+    delivery: Delivery,
+    ledgers: Ledgers,
+    troubles: Troubles,
+    entries: Mutex<HashMap<DelegationId, Arc<Entry>>>,
+    schedule: schedule::Schedule,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+    activity: Arc<Notify>,
+}
+
+/// What the engine is made of.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) configs: Configs,
+    pub(crate) hub: Hub,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stopping: CancellationToken,
+    /// Notified whenever something happens, so that idleness can be measured.
+    pub(crate) activity: Arc<Notify>,
+}
+
+impl Engine {
+    /// An engine that has recovered nothing yet.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let troubles = Troubles::default();
+        let delivery = Delivery::new(
+            parts.store.clone(),
+            parts.hub.clone(),
+            parts.configs.clone(),
+            Arc::clone(&parts.clock),
+            troubles.clone(),
+            parts.tasks.clone(),
+            parts.stopping.clone(),
+        );
+        Self(Arc::new(Inner {
+            store: parts.store,
+            clock: parts.clock,
+            configs: parts.configs,
+            hub: parts.hub,
+            delivery,
+            ledgers: Ledgers::default(),
+            troubles,
+            entries: Mutex::default(),
+            schedule: schedule::Schedule::default(),
+            tasks: parts.tasks,
+            stopping: parts.stopping,
+            activity: parts.activity,
+        }))
+    }
+
+    /// The store, for requests that only read.
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The connected hosts.
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    /// The configuration.
+    pub(crate) fn configs(&self) -> &Configs {
+        &self.0.configs
+    }
+
+    /// The notices.
+    pub(crate) fn delivery(&self) -> &Delivery {
+        &self.0.delivery
+    }
+
+    /// What goes wrong right now.
+    pub(crate) fn troubles(&self) -> &Troubles {
+        &self.0.troubles
+    }
+
+    /// An active delegation.
+    pub(crate) fn entry(&self, id: &DelegationId) -> Option<Arc<Entry>> {
+        lock(&self.0.entries).get(id).cloned()
+    }
+
+    /// How many delegations are active, terminal ones left out.
+    pub(crate) fn active(&self) -> usize {
+        lock(&self.0.entries).len()
+    }
+
+    /// Now.
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.0.clock.now()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.0.stopping.clone();
+        self.0.tasks.spawn(async move {
+            // A task that is cut off here is one whose intent is in the store: recovery takes it up.
+            tokio::select! {
+                () = task => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+
+    /// Puts a command to a delegation: decide, store, carry out.
+    ///
+    /// # Errors
+    /// See [`DispatchError`]; in every case nothing has changed.
+    pub(crate) async fn dispatch(
+        &self,
+        id: &DelegationId,
+        command: Command,
+    ) -> Result<(), DispatchError> {
+        self.dispatch_with(id, command, None, None).await
+    }
+
+    async fn dispatch_with(
+        &self,
+        id: &DelegationId,
+        command: Command,
+        text: Option<String>,
+        ended: Option<Ended>,
+    ) -> Result<(), DispatchError> {
+        let entry = self
+            .entry(id)
+            .ok_or_else(|| DispatchError::NotActive(id.clone()))?;
+        let (effects, after) = {
+            let mut active = entry.active.lock().await;
+            let transition = active.delegation.apply(&command)?;
+            self.store_events(&mut active, transition.events, text, ended)
+                .await?;
+            (transition.effects, active.delegation.clone())
+        };
+        if let Phase::Stopping { cause } = after.phase {
+            entry.stop.send_replace(Some(cause));
+        }
+        entry.bump();
+        self.0.activity.notify_one();
+        self.0.ledgers.touch(self, after.spec.root.as_str());
+        for effect in effects {
+            self.carry_out(&entry, &after, effect);
+        }
+        Ok(())
+    }
+
+    /// Folds events in and stores them; the record changes only once they are durable.
+    async fn store_events(
+        &self,
+        active: &mut Active,
+        events: Vec<Event>,
+        text: Option<String>,
+        ended: Option<Ended>,
+    ) -> Result<(), StoreError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let now = self.0.clock.now();
+        let mut next = active.delegation.clone();
+        for event in &events {
+            next.evolve(event, now);
+        }
+        let change = Change {
+            id: next.spec.id.clone(),
+            expect_version: active.version,
+            delegation: next.clone(),
+            events,
+            at: now,
+            text,
+            ended,
+        };
+        let committed = self
+            .0
+            .store
+            .commit(change)
+            .await
+            .map_err(|error| match error {
+                CommitError::Store(error) => error,
+                // The entry's lock makes this engine the only writer of the record.
+                CommitError::Stale(id) => {
+                    StoreError::internal(format!("{id} changed under its lock"))
+                }
+            })?;
+        active.version = committed.version;
+        active.delegation = next;
+        let record = &active.delegation;
+        tracing::debug!(id = %record.spec.id, state = %record.state, attempt = %record.attempt, "committed");
+        Ok(())
+    }
+
+    fn carry_out(&self, entry: &Arc<Entry>, after: &Delegation, effect: Effect) {
+        match effect {
+            // Its start was recorded only just now: of a first attempt the host can know nothing.
+            Effect::Launch { attempt } => self.launch(entry, attempt, attempt == Attempt(1)),
+            // The run's own task hears of it through the entry's stop channel.
+            Effect::Abort { .. } => {}
+            Effect::FreeSlot => self.free_slot(entry, after),
+            Effect::WriteArtifact => {
+                let (engine, entry) = (self.clone(), Arc::clone(entry));
+                self.spawn(async move { engine.write_artifact(entry).await });
+            }
+            Effect::Announce => {
+                lock(&self.0.entries).remove(&entry.id);
+                self.0.delivery.poke(after.spec.parent.as_str());
+            }
+        }
+    }
+
+    fn launch(&self, entry: &Arc<Entry>, attempt: Attempt, fresh: bool) {
+        let (engine, entry) = (self.clone(), Arc::clone(entry));
+        self.spawn(async move { engine.run(entry, attempt, fresh).await });
+    }
+
+    /// Repeats a command until the store takes it or the state machine refuses. The host's session
+    /// stays the source as long as the store can't be written.
+    async fn insist(&self, id: &DelegationId, command: Command, text: Option<String>) {
+        let mut pause = RETRY.0;
+        loop {
+            match self
+                .dispatch_with(id, command.clone(), text.clone(), None)
+                .await
+            {
+                Ok(()) => break,
+                Err(DispatchError::Store(error)) => {
+                    self.0
+                        .troubles
+                        .note(format!("{id}: the store could not be written: {error}"));
+                    tracing::error!(%id, %error, "the store could not be written; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
+                }
+                Err(error) => {
+                    tracing::debug!(%id, %error, "a command came to nothing");
+                    break;
+                }
+            }
+        }
+        self.0.troubles.clear(id.as_str());
+    }
+}

@@ -1,0 +1,220 @@
+//! Accepting work: everything that is checked before a delegation has its ID.
+
+use std::sync::Arc;
+
+use brigade_core::delegation::{Access, Delegation, Model, Spec};
+use brigade_core::id::{DelegationId, SessionId};
+use brigade_core::permission::Plan;
+use brigade_core::text::replies::Refusal;
+use brigade_store::{Registration, StoreError};
+
+use super::{Engine, Entry, Live};
+use crate::hosts::{Catalogue, Connection, lock};
+use crate::project;
+
+/// A call of `delegate`, its arguments already taken apart.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// The session that delegates.
+    pub(crate) session: SessionId,
+    /// Whether that session has a parent itself.
+    pub(crate) is_child: bool,
+    /// The directory of the host's instance.
+    pub(crate) directory: String,
+    /// The calling agent.
+    pub(crate) caller: Option<String>,
+    /// Who is to do it.
+    pub(crate) agent: String,
+    /// The work.
+    pub(crate) prompt: String,
+    /// The time limit that the call asks for, in minutes; 0 for none.
+    pub(crate) timeout_minutes: Option<f64>,
+}
+
+/// An accepted call.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// The record, just registered or found under way.
+    pub(crate) delegation: Delegation,
+    /// Whether it was under way already.
+    pub(crate) existing: bool,
+    /// How many are active in this root session.
+    pub(crate) active: usize,
+}
+
+/// The longest time limit a call may ask for, in minutes: a week.
+const MAX_TIMEOUT_MINUTES: f64 = 7.0 * 24.0 * 60.0;
+
+impl Engine {
+    /// Checks a call and registers it durably. Nothing of the host is awaited but, in the first
+    /// moments of its life, the list of its agents.
+    ///
+    /// # Errors
+    /// The refusal, for the model to read.
+    pub(crate) async fn delegate(
+        &self,
+        connection: &Arc<Connection>,
+        request: Request,
+    ) -> Result<Started, Refusal> {
+        if request.is_child {
+            return Err(Refusal::InChild);
+        }
+        if request.prompt.trim().is_empty() {
+            return Err(Refusal::EmptyPrompt);
+        }
+        let config = self
+            .configs()
+            .checked(&request.directory)
+            .map_err(|error| Refusal::Unavailable {
+                why: error.to_string(),
+                mend: "The person has to mend the configuration file.".to_owned(),
+            })?;
+        let chars = request.prompt.chars().count();
+        let limit = config.limits.prompt;
+        if chars > limit {
+            return Err(Refusal::PromptTooLong { chars, limit });
+        }
+        let catalogue = self.catalogue(connection, &request.directory).await?;
+        let (access, model) = permitted(&catalogue, &request, &config)?;
+        let max_run_ms = match request.timeout_minutes {
+            Some(minutes) if !(0.0..=MAX_TIMEOUT_MINUTES).contains(&minutes) => {
+                return Err(Refusal::BadArgument {
+                    what: format!(
+                        "timeout_minutes is {minutes}; it may be from 0 (no limit) to {MAX_TIMEOUT_MINUTES}"
+                    ),
+                });
+            }
+            Some(0.0) => None,
+            // In range and positive, so the conversion is exact to the millisecond.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            Some(minutes) => Some((minutes * 60_000.0) as u64),
+            None => config.max_run_ms(&request.agent),
+        };
+        let project = match self.hub().project(&request.directory) {
+            Some(project) => project,
+            None => project::of(&request.directory).await,
+        };
+        let mut spec = Spec {
+            id: self.draw_id(),
+            project,
+            directory: request.directory,
+            parent: request.session.clone(),
+            root: request.session,
+            host: connection.host_key.clone(),
+            agent: request.agent.clone(),
+            model,
+            prompt: request.prompt,
+            ask_title: config.asks_title(&request.agent),
+            access,
+            registered_at: self.0.clock.now(),
+            max_run_ms,
+            stall_ms: config.stall_ms(),
+            max_attempts: config.limits.attempts,
+        };
+        let active = self.active();
+        if active >= config.limits.queue {
+            return Err(Refusal::Unavailable {
+                why: format!(
+                    "{active} delegations are queued or running, and no more than {} may be",
+                    config.limits.queue
+                ),
+                mend: "Wait for some of them to end.".to_owned(),
+            });
+        }
+        loop {
+            let at = spec.registered_at;
+            match self.0.store.register(spec.clone(), at).await {
+                Ok(Registration::New(row)) => return Ok(self.registered(spec, &row)),
+                Ok(Registration::Existing { row, active }) => {
+                    return Ok(Started {
+                        delegation: row.delegation,
+                        existing: true,
+                        active,
+                    });
+                }
+                Ok(Registration::IdTaken) => spec.id = self.draw_id(),
+                Err(error) => return Err(unavailable(&error)),
+            }
+        }
+    }
+
+    fn registered(&self, spec: Spec, row: &brigade_store::Registered) -> Started {
+        let delegation = Delegation::new(spec);
+        let id = delegation.spec.id.clone();
+        let entry = Entry::new(delegation.clone(), row.version, Live::default());
+        lock(&self.0.entries).insert(id.clone(), entry);
+        self.enqueue(&id, row.order);
+        self.schedule();
+        self.0.ledgers.touch(self, delegation.spec.root.as_str());
+        self.0.activity.notify_one();
+        tracing::info!(%id, agent = %delegation.spec.agent, parent = %delegation.spec.parent, "registered");
+        Started {
+            delegation,
+            existing: false,
+            active: row.active,
+        }
+    }
+
+    fn draw_id(&self) -> DelegationId {
+        DelegationId::generate(&mut rand::rng())
+    }
+
+    async fn catalogue(
+        &self,
+        connection: &Arc<Connection>,
+        directory: &str,
+    ) -> Result<Catalogue, Refusal> {
+        if let Some(catalogue) = connection.catalogue(directory) {
+            return Ok(catalogue);
+        }
+        self.introduce(connection, directory)
+            .await
+            .map_err(|error| Refusal::Unavailable {
+                why: format!("OpenCode did not tell its agents: {error}"),
+                mend: "Call again.".to_owned(),
+            })
+    }
+}
+
+fn permitted(
+    catalogue: &Catalogue,
+    request: &Request,
+    config: &crate::config::Config,
+) -> Result<(Access, Option<Model>), Refusal> {
+    let agent = catalogue
+        .agent(&request.agent)
+        .ok_or_else(|| Refusal::UnknownAgent {
+            agent: request.agent.clone(),
+            known: catalogue
+                .agents()
+                .filter(|agent| {
+                    let run = config.run_mode(&agent.name);
+                    matches!(
+                        catalogue.plan(agent, request.caller.as_deref(), config.guard.mcp, run),
+                        Plan::ReadOnly(_)
+                    )
+                })
+                .map(|agent| agent.name.clone())
+                .collect(),
+        })?;
+    let run = config.run_mode(&request.agent);
+    match catalogue.plan(agent, request.caller.as_deref(), config.guard.mcp, run) {
+        Plan::ReadOnly(child) => Ok((child.into(), agent.model.clone())),
+        Plan::WriteCapable { why } => Err(Refusal::WriteCapable {
+            agent: request.agent.clone(),
+            why,
+        }),
+        Plan::Refused { why } => Err(Refusal::Forbidden {
+            agent: request.agent.clone(),
+            why,
+        }),
+    }
+}
+
+fn unavailable(error: &StoreError) -> Refusal {
+    tracing::error!(%error, "a delegation could not be registered");
+    Refusal::Unavailable {
+        why: format!("it could not be stored, so it was not started: {error}"),
+        mend: "`brigade doctor` tells the person what to mend.".to_owned(),
+    }
+}

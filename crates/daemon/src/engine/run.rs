@@ -1,0 +1,504 @@
+//! One attempt: from its recorded start to its proven end, in the host's own process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use brigade_agents::opencode::{
+    AbortVerdict, Api, ApiError, DriveOutcome, Fenced, Progress as Doing, Refusal, RunLog, RunSpec,
+    Signal, Usage, drive,
+};
+use brigade_core::delegation::{Command, Delegation, Model, StopCause};
+use brigade_core::id::{Attempt, SessionId};
+use brigade_core::permission::{Action, Rule};
+use brigade_core::text::title;
+use brigade_os::process::ProcessId;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::{DispatchError, Engine, Entry, RETRY};
+use crate::hosts::{Connection, ProcessTransport, lock};
+
+/// How long a host is watched after an abort that nobody ordered: one that quits aborts its children
+/// first, and disposes and exits within this time (measured: well under a second).
+const ABORT_GRACE: Duration = Duration::from_secs(3);
+/// How often progress is written to the store while there is any.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// How many signals may wait for the run before the bridge has to wait.
+const SIGNALS: usize = 1_024;
+/// How many of the parent's last messages are looked at for its model.
+const TAIL: usize = 20;
+
+impl Engine {
+    /// Drives one attempt. Returns when it has ended, was interrupted, or is fenced off.
+    pub(super) async fn run(&self, entry: Arc<Entry>, attempt: Attempt, fresh: bool) {
+        let record = entry.record().await;
+        if record.attempt != attempt || !record.holds_slot() {
+            return;
+        }
+        let base_ms = entry.live().ran_ms;
+        let Some(process) = record
+            .runner
+            .as_ref()
+            .and_then(|runner| runner.parse::<ProcessId>().ok())
+        else {
+            self.interrupt(&entry, attempt, "the record names no host process", base_ms)
+                .await;
+            return;
+        };
+        let gone = wait_gone(process);
+        tokio::pin!(gone);
+        let prepared = tokio::select! {
+            prepared = self.prepare(&record, &process) => prepared,
+            why = &mut gone => {
+                self.interrupt(&entry, attempt, &why, base_ms).await;
+                return;
+            }
+        };
+        let Some((rules, model)) = prepared else {
+            self.parent_deleted(record.spec.parent.as_str()).await;
+            return;
+        };
+        let (signals, receiver) = mpsc::channel(SIGNALS);
+        let log = Arc::new(Log {
+            engine: self.clone(),
+            entry: Arc::clone(&entry),
+            attempt,
+            process,
+            base_ms,
+            saved: std::sync::Mutex::new(None),
+            directory: record.spec.directory.clone(),
+            signals: signals.clone(),
+            child: std::sync::Mutex::new(None),
+        });
+        let spec = run_spec(&record, rules, model, base_ms, fresh);
+        let transport = Arc::new(ProcessTransport::new(self.hub().clone(), process));
+        let driving = drive(
+            spec,
+            transport,
+            receiver,
+            entry.stop.subscribe(),
+            Arc::clone(&log) as _,
+        );
+        let outcome = tokio::select! {
+            outcome = driving => outcome,
+            () = self.report_connection(&log, &mut gone) => return,
+        };
+        log.unwatch();
+        self.conclude(&entry, attempt, base_ms, outcome).await;
+    }
+
+    /// Tells the driver how its host fares, for as long as it is asked to.
+    async fn report_connection(
+        &self,
+        log: &Log,
+        gone: &mut (impl Future<Output = String> + Unpin),
+    ) {
+        let mut changes = self.hub().changes();
+        let mut current = self.hub().of_process(&log.process).map(|c| c.id.clone());
+        loop {
+            let signal = tokio::select! {
+                why = &mut *gone => {
+                    if log.signals.send(Signal::HostGone { why }).await.is_err() {
+                        tracing::debug!("the driver has already ended");
+                    }
+                    // The driver ends by itself now.
+                    return std::future::pending().await;
+                }
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let now = self.hub().of_process(&log.process);
+                    let id = now.as_ref().map(|c| c.id.clone());
+                    if id == current {
+                        continue;
+                    }
+                    current = id;
+                    match now {
+                        Some(connection) => {
+                            log.rewatch(&connection);
+                            Signal::Reconnected
+                        }
+                        None => Signal::Disconnected,
+                    }
+                }
+            };
+            if log.signals.send(signal).await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Reads what the parent session has a say in: its own denies, and its model. None when the parent
+    /// is gone.
+    async fn prepare(
+        &self,
+        record: &Delegation,
+        process: &ProcessId,
+    ) -> Option<(Vec<Rule>, Option<Model>)> {
+        let spec = &record.spec;
+        loop {
+            let connection = self.hub().connected(process).await;
+            let api = Api::new(Arc::clone(&connection) as _, spec.directory.clone());
+            match inherit(&api, record).await {
+                Ok(inherited) => return inherited,
+                Err(ApiError::Transport(error)) => {
+                    tracing::info!(id = %spec.id, %error, "the host did not answer; asking again");
+                    tokio::select! {
+                        () = connection.closed.cancelled() => {}
+                        () = tokio::time::sleep(RETRY.0) => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(id = %spec.id, %error, "the parent could not be read; its agent's rules and default model hold");
+                    return Some((spec.access.rules.clone(), spec.model.clone()));
+                }
+            }
+        }
+    }
+
+    async fn interrupt(&self, entry: &Arc<Entry>, attempt: Attempt, why: &str, ran_ms: u64) {
+        tracing::warn!(id = %entry.id, %attempt, why, "a run was interrupted");
+        lock(&entry.live).ran_ms = 0;
+        let command = Command::Interrupt {
+            attempt,
+            why: why.to_owned(),
+            ran_ms,
+        };
+        self.insist(&entry.id, command, None).await;
+    }
+
+    async fn conclude(
+        &self,
+        entry: &Arc<Entry>,
+        attempt: Attempt,
+        base_ms: u64,
+        outcome: DriveOutcome,
+    ) {
+        match outcome {
+            DriveOutcome::Ended(ended) => {
+                {
+                    let mut live = lock(&entry.live);
+                    absorb(&mut live.progress, &ended.usage);
+                    live.ran_ms = 0;
+                }
+                self.save(entry, attempt, None, 0).await;
+                tracing::info!(id = %entry.id, %attempt, end = ?ended.end, "a run has ended");
+                let command = Command::RunEnded {
+                    attempt,
+                    end: ended.end,
+                    ran_ms: base_ms + ended.ran_ms,
+                };
+                self.insist(&entry.id, command, Some(ended.answer)).await;
+            }
+            DriveOutcome::Interrupted {
+                why,
+                partial,
+                ran_ms,
+            } => {
+                if !partial.is_empty() {
+                    self.save(entry, attempt, Some(&partial), base_ms + ran_ms)
+                        .await;
+                }
+                self.interrupt(entry, attempt, &why, base_ms + ran_ms).await;
+            }
+            DriveOutcome::Fenced => {
+                tracing::debug!(id = %entry.id, %attempt, "a run was fenced off");
+            }
+            DriveOutcome::Detached { .. } => {}
+        }
+    }
+
+    /// Writes progress down. A failure costs only what was seen since the last time, and is said.
+    async fn save(&self, entry: &Entry, attempt: Attempt, partial: Option<&str>, ran_ms: u64) {
+        let progress = lock(&entry.live).progress.clone();
+        let saved = self
+            .0
+            .store
+            .save_progress(&entry.id, attempt, progress, partial, ran_ms)
+            .await;
+        if let Err(error) = saved {
+            tracing::warn!(id = %entry.id, %error, "progress could not be written down");
+        }
+    }
+}
+
+/// Takes over what a run has used. The driver's sums are the run's so far, so they replace.
+fn absorb(progress: &mut brigade_store::Progress, usage: &Usage) {
+    let tokens = &usage.tokens;
+    progress.tool_calls = usage.tool_calls;
+    progress.tokens_in = tokens.input + tokens.cache.read + tokens.cache.write;
+    progress.tokens_out = tokens.output + tokens.reasoning;
+    progress.cost = usage.cost;
+}
+
+/// Waits for the proof that a process is gone, and says it.
+async fn wait_gone(process: ProcessId) -> String {
+    if let Err(error) = process.wait_exit().await {
+        // Without the proof nothing may be concluded.
+        tracing::error!(%process, %error, "a host's process can't be watched: its exit will not be noticed");
+        std::future::pending::<()>().await;
+    }
+    format!("its host (process {}) is gone", process.pid)
+}
+
+/// The parent's own session denies added to the child's rules, and the model of the parent's latest
+/// user message where the agent has none.
+async fn inherit(
+    api: &Api,
+    record: &Delegation,
+) -> Result<Option<(Vec<Rule>, Option<Model>)>, ApiError> {
+    let spec = &record.spec;
+    let Some(parent) = api.session(&spec.parent).await? else {
+        return Ok(None);
+    };
+    let mut rules = spec.access.rules.clone();
+    rules.extend(
+        parent
+            .permission
+            .0
+            .into_iter()
+            .filter(|rule| rule.action == Action::Deny),
+    );
+    let model = match &spec.model {
+        Some(model) => Some(model.clone()),
+        None => api
+            .messages(&spec.parent, TAIL)
+            .await?
+            .iter()
+            .rev()
+            .find(|message| message.info.role == "user" && message.info.model.is_some())
+            .and_then(|message| message.info.model.clone()),
+    };
+    Ok(Some((rules, model)))
+}
+
+fn run_spec(
+    record: &Delegation,
+    rules: Vec<Rule>,
+    model: Option<Model>,
+    base_ms: u64,
+    fresh: bool,
+) -> RunSpec {
+    let spec = &record.spec;
+    let opening = title::opening(spec.ask_title, &spec.access.withheld);
+    let prompt = if opening.is_empty() {
+        spec.prompt.clone()
+    } else {
+        format!("{opening}\n\n{}", spec.prompt)
+    };
+    RunSpec {
+        delegation: spec.id.clone(),
+        attempt: record.attempt,
+        registered_ms: u64::try_from(spec.registered_at.as_millisecond()).unwrap_or(0),
+        parent: spec.parent.clone(),
+        directory: spec.directory.clone(),
+        title: format!("{} (@{})", title::of_prompt(&spec.prompt), spec.agent),
+        rules,
+        agent: spec.agent.clone(),
+        model,
+        system: None,
+        prompt,
+        continuation: title::continuation("the program it ran in was closed or crashed"),
+        child: record.child.clone(),
+        fresh,
+        spent_ms: record.spent_ms + base_ms,
+        max_run_ms: spec.max_run_ms,
+        stall_ms: spec.stall_ms,
+    }
+}
+
+/// Where the driver's reports go.
+struct Log {
+    engine: Engine,
+    entry: Arc<Entry>,
+    attempt: Attempt,
+    process: ProcessId,
+    directory: String,
+    base_ms: u64,
+    saved: std::sync::Mutex<Option<Instant>>,
+    signals: mpsc::Sender<Signal>,
+    child: std::sync::Mutex<Option<String>>,
+}
+
+impl Log {
+    /// Puts a command until the store takes it; an attempt that is over is fenced off.
+    async fn put(&self, command: Command) -> Result<(), Fenced> {
+        let mut pause = RETRY.0;
+        loop {
+            match self.engine.dispatch(&self.entry.id, command.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(DispatchError::Store(error)) => {
+                    tracing::error!(id = %self.entry.id, %error, "the store could not be written; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
+                }
+                Err(error) => {
+                    tracing::debug!(id = %self.entry.id, %error, "the run is fenced off");
+                    return Err(Fenced);
+                }
+            }
+        }
+    }
+
+    /// After a reconnection the bridge has to be told anew what to forward.
+    fn rewatch(&self, connection: &Connection) {
+        if let Some(child) = lock(&self.child).as_deref() {
+            self.engine.hub().watch(connection, child);
+        }
+    }
+
+    fn unwatch(&self) {
+        if let Some(child) = lock(&self.child).take() {
+            self.engine.hub().unroute(&child, &self.process);
+        }
+    }
+
+    async fn fenced(&self) -> Result<(), Fenced> {
+        let active = self.entry.active.lock().await;
+        if active.delegation.attempt == self.attempt && active.delegation.holds_slot() {
+            Ok(())
+        } else {
+            Err(Fenced)
+        }
+    }
+}
+
+impl RunLog for Log {
+    fn watch<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, ()> {
+        async move {
+            *lock(&self.child) = Some(session.to_string());
+            self.engine
+                .hub()
+                .route(session.as_str(), self.signals.clone());
+            // In force for every later call: both go down the same stream, in order.
+            if let Some(connection) = self.engine.hub().of_process(&self.process) {
+                self.engine.hub().watch(&connection, session.as_str());
+            }
+        }
+        .boxed()
+    }
+
+    fn child_ready<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<(), Fenced>> {
+        self.put(Command::ChildReady {
+            attempt: self.attempt,
+            session: session.clone(),
+        })
+        .boxed()
+    }
+
+    fn prompted(&self) -> BoxFuture<'_, Result<(), Fenced>> {
+        self.put(Command::Prompted {
+            attempt: self.attempt,
+        })
+        .boxed()
+    }
+
+    fn progress<'a>(
+        &'a self,
+        progress: &'a Doing,
+        partial: Option<&'a str>,
+        ran_ms: u64,
+    ) -> BoxFuture<'a, Result<(), Fenced>> {
+        async move {
+            self.fenced().await?;
+            let ran_ms = self.base_ms + ran_ms;
+            {
+                let mut live = lock(&self.entry.live);
+                absorb(&mut live.progress, &progress.usage);
+                if progress.last_tool.is_some() {
+                    live.progress.last_tool.clone_from(&progress.last_tool);
+                }
+                live.progress.heard_at = Some(self.engine.now());
+                live.ran_ms = ran_ms;
+                if let Some(partial) = partial {
+                    live.partial = Arc::from(partial);
+                }
+            }
+            self.entry.bump();
+            let due = {
+                let mut saved = lock(&self.saved);
+                let due = saved.is_none_or(|at| at.elapsed() >= SAVE_EVERY);
+                if due {
+                    *saved = Some(Instant::now());
+                }
+                due
+            };
+            if due {
+                let partial = lock(&self.entry.live).partial.clone();
+                self.engine
+                    .save(&self.entry, self.attempt, Some(&partial), ran_ms)
+                    .await;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn refused(&self, refusal: Refusal) -> BoxFuture<'_, Result<(), Fenced>> {
+        async move {
+            self.fenced().await?;
+            tracing::info!(id = %self.entry.id, what = %refusal.words(), "a permission was refused");
+            let ran_ms = {
+                let mut live = lock(&self.entry.live);
+                live.progress.refused += 1;
+                live.ran_ms
+            };
+            self.engine.save(&self.entry, self.attempt, None, ran_ms).await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn stop(&self, cause: StopCause) -> BoxFuture<'_, Result<(), Fenced>> {
+        self.put(Command::Stop {
+            attempt: Some(self.attempt),
+            cause,
+        })
+        .boxed()
+    }
+
+    fn stray<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, ()> {
+        async move {
+            tracing::warn!(id = %self.entry.id, %session, "a child of an earlier attempt was still busy and was aborted");
+        }
+        .boxed()
+    }
+
+    fn unordered_abort(&self) -> BoxFuture<'_, AbortVerdict> {
+        async move {
+            let interrupted = |why: &str| AbortVerdict::Interrupted {
+                why: why.to_owned(),
+            };
+            let gone = wait_gone(self.process);
+            tokio::pin!(gone);
+            tokio::select! {
+                why = &mut gone => return interrupted(&why),
+                () = tokio::time::sleep(ABORT_GRACE) => {}
+            }
+            loop {
+                let connection = tokio::select! {
+                    why = &mut gone => return interrupted(&why),
+                    connection = self.engine.hub().connected(&self.process) => connection,
+                };
+                if !connection.serves(&self.directory) {
+                    return interrupted("its host closed the directory");
+                }
+                let alive = tokio::select! {
+                    why = &mut gone => return interrupted(&why),
+                    alive = connection.ping() => alive,
+                };
+                if alive {
+                    return if connection.serves(&self.directory) {
+                        AbortVerdict::ByPerson
+                    } else {
+                        interrupted("its host closed the directory")
+                    };
+                }
+            }
+        }
+        .boxed()
+    }
+}

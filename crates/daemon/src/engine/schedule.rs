@@ -1,0 +1,133 @@
+//! Slots: how many run at once, and who is next. First come, first served; one that has no host to
+//! run on does not hold up those behind it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use brigade_core::delegation::{Command, Delegation};
+use brigade_core::id::DelegationId;
+
+use super::{DispatchError, Engine, Entry};
+use crate::hosts::lock;
+
+/// Who holds a slot and who waits for one.
+#[derive(Default)]
+pub(super) struct Schedule {
+    state: Mutex<State>,
+    /// One pass at a time, so that no two give the same slot away.
+    pass: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order of registration, which IDs of the store's sequence give.
+    waiting: BTreeMap<i64, DelegationId>,
+    order: std::collections::HashMap<DelegationId, i64>,
+    holding: HashSet<DelegationId>,
+}
+
+impl Engine {
+    /// Queues a delegation that could start; `order` is its place in the store's sequence.
+    pub(super) fn enqueue(&self, id: &DelegationId, order: i64) {
+        let mut state = lock(&self.0.schedule.state);
+        state.waiting.insert(order, id.clone());
+        state.order.insert(id.clone(), order);
+    }
+
+    /// A delegation that already holds a slot, found at recovery.
+    pub(super) fn occupy(&self, id: &DelegationId, order: i64) {
+        let mut state = lock(&self.0.schedule.state);
+        state.holding.insert(id.clone());
+        state.order.insert(id.clone(), order);
+    }
+
+    /// A slot was freed; the delegation waits again if it was only interrupted.
+    pub(super) fn free_slot(&self, entry: &Arc<Entry>, after: &Delegation) {
+        {
+            let mut state = lock(&self.0.schedule.state);
+            state.holding.remove(&entry.id);
+            if after.is_startable()
+                && let Some(order) = state.order.get(&entry.id).copied()
+            {
+                state.waiting.insert(order, entry.id.clone());
+            }
+        }
+        self.schedule();
+    }
+
+    /// A delegation that waited was decided: it needs no slot any more.
+    pub(super) fn dequeue(&self, id: &DelegationId) {
+        let mut state = lock(&self.0.schedule.state);
+        if let Some(order) = state.order.remove(id) {
+            state.waiting.remove(&order);
+        }
+    }
+
+    /// Looks whether anybody can start; called whenever a slot, a host or a delegation comes.
+    pub(crate) fn schedule(&self) {
+        let engine = self.clone();
+        self.spawn(async move { engine.schedule_pass().await });
+    }
+
+    async fn schedule_pass(&self) {
+        let _one_at_a_time = self.0.schedule.pass.lock().await;
+        let limit = self.0.configs.user().limits.concurrent as usize;
+        let candidates: Vec<(i64, DelegationId)> = lock(&self.0.schedule.state)
+            .waiting
+            .iter()
+            .map(|(order, id)| (*order, id.clone()))
+            .collect();
+        for (order, id) in candidates {
+            if lock(&self.0.schedule.state).holding.len() >= limit {
+                break;
+            }
+            let Some(entry) = self.entry(&id) else {
+                lock(&self.0.schedule.state).waiting.remove(&order);
+                continue;
+            };
+            let record = entry.record().await;
+            if !record.is_startable() {
+                lock(&self.0.schedule.state).waiting.remove(&order);
+                continue;
+            }
+            let spec = &record.spec;
+            let Some(host) = self
+                .0
+                .hub
+                .candidate(&spec.host, &spec.project, &spec.parent)
+            else {
+                continue;
+            };
+            {
+                let mut state = lock(&self.0.schedule.state);
+                state.waiting.remove(&order);
+                state.holding.insert(id.clone());
+            }
+            let start = Command::Start {
+                runner: host.process.to_string(),
+            };
+            if let Err(error) = self.dispatch(&id, start).await {
+                let mut state = lock(&self.0.schedule.state);
+                state.holding.remove(&id);
+                if let DispatchError::Store(error) = error {
+                    // Tried again with the next event; the retry below is for a store that fails alone.
+                    state.waiting.insert(order, id.clone());
+                    self.0
+                        .troubles
+                        .note(format!("{id}: its start could not be recorded: {error}"));
+                    self.schedule_later();
+                }
+            } else {
+                self.0.troubles.clear(id.as_str());
+            }
+        }
+    }
+
+    fn schedule_later(&self) {
+        let engine = self.clone();
+        self.spawn(async move {
+            tokio::time::sleep(super::RETRY.1).await;
+            engine.schedule();
+        });
+    }
+}

@@ -1,0 +1,451 @@
+//! The hosts that are connected: their processes, directories, sessions and agents.
+//!
+//! The hub keeps what bridges say and hands it on: events of a child to the run that listens for
+//! them, everything else as a [`Signal`] to the engine. It decides nothing.
+
+mod catalogue;
+mod connection;
+mod sessions;
+mod transport;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use brigade_agents::opencode::{EventKind, HostEvent, Reply, Signal as RunSignal};
+use brigade_core::id::{ProjectId, SessionId};
+use brigade_os::process::ProcessId;
+use brigade_protocol::bridge::{Directory, Down, OwnedSession, Register, Up};
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+
+pub(crate) use catalogue::Catalogue;
+pub(crate) use connection::{Connection, lock};
+pub(crate) use sessions::Ownership;
+use sessions::Sessions;
+pub(crate) use transport::ProcessTransport;
+
+/// What the hub tells the engine.
+#[derive(Debug)]
+pub(crate) enum Signal {
+    /// A bridge has registered (again).
+    Connected(String),
+    /// A bridge's stream is gone; its process may live on.
+    Disconnected {
+        /// The host's process.
+        process: ProcessId,
+        /// The sessions that were seen in it.
+        sessions: Vec<String>,
+    },
+    /// A directory was initialised in a host.
+    Opened {
+        /// The bridge's connection.
+        connection: String,
+        /// The directory.
+        directory: String,
+    },
+    /// A session's owner or activity changed.
+    SessionChanged(String),
+    /// A session was deleted in the host.
+    SessionDeleted(String),
+    /// A host event of a root session.
+    ParentEvent(HostEvent),
+    /// Offered notices went into a person's message.
+    Taken {
+        /// The bridge's connection.
+        connection: String,
+        /// The session.
+        session: String,
+        /// The lease.
+        lease: u64,
+        /// The person's message.
+        message: String,
+    },
+    /// An offer was withdrawn unused.
+    Released {
+        /// The session.
+        session: String,
+        /// The lease.
+        lease: u64,
+    },
+    /// A result reached a tool call.
+    Handed {
+        /// The delegation.
+        id: String,
+        /// The session of the tool call.
+        session: String,
+    },
+    /// A tool call was aborted before the result reached it.
+    NotHanded {
+        /// The delegation.
+        id: String,
+        /// The session of the tool call.
+        session: String,
+    },
+    /// A step was shown the ledger.
+    LedgerShown {
+        /// The root session.
+        session: String,
+        /// The turn.
+        turn: String,
+    },
+}
+
+#[derive(Default)]
+struct State {
+    connections: HashMap<String, Arc<Connection>>,
+    by_process: HashMap<ProcessId, Arc<Connection>>,
+    sessions: Sessions,
+    routes: HashMap<String, mpsc::Sender<RunSignal>>,
+    projects: HashMap<String, ProjectId>,
+}
+
+/// All connected hosts. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Hub {
+    state: Arc<Mutex<State>>,
+    signals: mpsc::UnboundedSender<Signal>,
+    changed: watch::Sender<u64>,
+}
+
+impl Hub {
+    /// A hub without hosts, and the receiving end of its signals.
+    ///
+    /// The signals are unbounded: each stands for a message that a bridge has already sent, and they
+    /// are small; a bounded channel could deadlock with an engine that waits for a host's answer.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Signal>) {
+        let (signals, receiver) = mpsc::unbounded_channel();
+        let hub = Self {
+            state: Arc::default(),
+            signals,
+            changed: watch::Sender::new(0),
+        };
+        (hub, receiver)
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.signals.send(signal).is_err() {
+            tracing::debug!("the engine is gone; a signal is dropped");
+        }
+    }
+
+    fn bump(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Changes whenever a connection, directory or catalogue does.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Takes a bridge in. An earlier connection of the same process is replaced.
+    pub(crate) fn register(
+        &self,
+        id: String,
+        process: ProcessId,
+        request: Register,
+    ) -> Arc<Connection> {
+        let host_key = host_key(&request.host.home, &request.host.env);
+        let connection = Arc::new(Connection::new(
+            id.clone(),
+            process.clone(),
+            request.host,
+            host_key,
+            request.bridge_version,
+            request.directories.clone(),
+        ));
+        let replaced = {
+            let mut state = lock(&self.state);
+            state
+                .connections
+                .insert(id.clone(), Arc::clone(&connection));
+            let replaced = state
+                .by_process
+                .insert(process.clone(), Arc::clone(&connection));
+            if let Some(old) = &replaced {
+                state.connections.remove(&old.id);
+            }
+            for owned in &request.sessions {
+                state.sessions.sighted(
+                    &owned.session,
+                    &process,
+                    &owned.directory,
+                    owned.activity,
+                    owned.active_ms,
+                );
+            }
+            replaced
+        };
+        if let Some(old) = replaced {
+            old.close();
+        }
+        tracing::info!(connection = %id, %process, mode = %connection.host.mode, "a host has connected");
+        self.signal(Signal::Connected(id.clone()));
+        for dir in request.directories {
+            self.signal(Signal::Opened {
+                connection: id.clone(),
+                directory: dir.directory,
+            });
+        }
+        for held in request.leases {
+            self.signal(match held.message {
+                Some(message) => Signal::Taken {
+                    connection: id.clone(),
+                    session: held.session,
+                    lease: held.lease,
+                    message,
+                },
+                None => Signal::Released {
+                    session: held.session,
+                    lease: held.lease,
+                },
+            });
+        }
+        for owned in request.sessions {
+            self.signal(Signal::SessionChanged(owned.session));
+        }
+        self.bump();
+        connection
+    }
+
+    /// A connection's stream has ended.
+    pub(crate) fn disconnect(&self, connection: &Connection) {
+        connection.close();
+        let sessions = {
+            let mut state = lock(&self.state);
+            state.connections.remove(&connection.id);
+            let current = state
+                .by_process
+                .get(&connection.process)
+                .is_some_and(|current| current.id == connection.id);
+            if !current {
+                return;
+            }
+            state.by_process.remove(&connection.process);
+            state.sessions.forget_process(&connection.process)
+        };
+        tracing::info!(connection = %connection.id, process = %connection.process, "a host's connection has closed");
+        self.signal(Signal::Disconnected {
+            process: connection.process.clone(),
+            sessions,
+        });
+        self.bump();
+    }
+
+    /// A connection by its name.
+    pub(crate) fn connection(&self, id: &str) -> Option<Arc<Connection>> {
+        lock(&self.state).connections.get(id).cloned()
+    }
+
+    /// The connection of a process.
+    pub(crate) fn of_process(&self, process: &ProcessId) -> Option<Arc<Connection>> {
+        lock(&self.state).by_process.get(process).cloned()
+    }
+
+    /// All connections.
+    pub(crate) fn connections(&self) -> Vec<Arc<Connection>> {
+        lock(&self.state).connections.values().cloned().collect()
+    }
+
+    /// Waits until a process is connected.
+    pub(crate) async fn connected(&self, process: &ProcessId) -> Arc<Connection> {
+        let mut changes = self.changes();
+        loop {
+            if let Some(connection) = self.of_process(process) {
+                return connection;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The owner of a session.
+    pub(crate) fn owner(&self, session: &str) -> Option<Ownership> {
+        lock(&self.state).sessions.owner(session)
+    }
+
+    /// The sessions that a process has shown.
+    pub(crate) fn sessions_of(&self, process: &ProcessId) -> Vec<String> {
+        lock(&self.state).sessions.of_process(process)
+    }
+
+    /// Remembers which project a directory belongs to.
+    pub(crate) fn set_project(&self, directory: &str, project: ProjectId) {
+        lock(&self.state)
+            .projects
+            .insert(directory.to_owned(), project);
+        self.bump();
+    }
+
+    /// The project of a directory, if it has been looked up.
+    pub(crate) fn project(&self, directory: &str) -> Option<ProjectId> {
+        lock(&self.state).projects.get(directory).cloned()
+    }
+
+    /// A host that can serve a session of this project: the session's owner where there is one, else
+    /// any lasting host of the same installation that has a directory of the project open.
+    pub(crate) fn candidate(
+        &self,
+        host_key: &str,
+        project: &ProjectId,
+        session: &SessionId,
+    ) -> Option<Arc<Connection>> {
+        let state = lock(&self.state);
+        if let Some(owner) = state.sessions.owner(session.as_str())
+            && let Some(connection) = state.by_process.get(&owner.process)
+            && connection.host_key == host_key
+        {
+            return Some(Arc::clone(connection));
+        }
+        state
+            .by_process
+            .values()
+            .filter(|connection| connection.host_key == host_key && !connection.is_transient())
+            .filter(|connection| {
+                connection
+                    .directories()
+                    .iter()
+                    .any(|dir| state.projects.get(&dir.directory) == Some(project))
+            })
+            // The one that connected last: most likely the one the person is looking at.
+            .max_by(|a, b| a.id.cmp(&b.id))
+            .cloned()
+    }
+
+    /// Opens the way for a child's events. The channel is bounded: a run that falls behind makes the
+    /// bridge's batch wait, the bridge coalesces meanwhile, and memory stays bounded on both sides.
+    pub(crate) fn route(&self, child: &str, signals: mpsc::Sender<RunSignal>) {
+        lock(&self.state).routes.insert(child.to_owned(), signals);
+    }
+
+    /// Nobody listens for a child's events any more.
+    pub(crate) fn unroute(&self, child: &str, process: &ProcessId) {
+        lock(&self.state).routes.remove(child);
+        if let Some(connection) = self.of_process(process) {
+            connection.send(Down::Unwatch {
+                sessions: vec![child.to_owned()],
+            });
+        }
+    }
+
+    /// Hears one message of a bridge.
+    pub(crate) async fn receive(&self, connection: &Connection, message: Up) {
+        match message {
+            Up::Reply { id, status, body } => {
+                connection.answer(id, Ok(Reply { status, body }));
+            }
+            Up::Failed { id, error } => connection.answer(id, Err(error)),
+            Up::Event { directory, event } => self.event(connection, &directory, event).await,
+            Up::Session(owned) => self.session(connection, &owned),
+            Up::Opened(directory) => self.opened(connection, directory),
+            Up::Disposed { directory } => self.disposed(connection, &directory),
+            Up::Taken {
+                session,
+                lease,
+                message,
+            } => self.signal(Signal::Taken {
+                connection: connection.id.clone(),
+                session,
+                lease,
+                message,
+            }),
+            Up::Released { session, lease } => self.signal(Signal::Released { session, lease }),
+            Up::Handed { id, session } => self.signal(Signal::Handed { id, session }),
+            Up::NotHanded { id, session } => self.signal(Signal::NotHanded { id, session }),
+            Up::LedgerShown { session, turn } => self.signal(Signal::LedgerShown { session, turn }),
+            Up::Pong {} => connection.pong(),
+        }
+    }
+
+    async fn event(&self, connection: &Connection, directory: &str, event: Value) {
+        let Some(event) = HostEvent::parse(event) else {
+            tracing::debug!(directory, "the bridge forwarded something that is no event");
+            return;
+        };
+        let Some(session) = event.session.clone() else {
+            return;
+        };
+        let deleted = matches!(event.kind, EventKind::Deleted);
+        let route = lock(&self.state).routes.get(&session).cloned();
+        if let Some(route) = route {
+            if route.send(RunSignal::Event(event)).await.is_err() {
+                lock(&self.state).routes.remove(&session);
+            }
+            return;
+        }
+        if deleted {
+            lock(&self.state).sessions.forget_session(&session);
+            self.signal(Signal::SessionDeleted(session));
+            return;
+        }
+        tracing::trace!(%session, directory, process = %connection.process, "an event of a root session");
+        self.signal(Signal::ParentEvent(event));
+    }
+
+    fn session(&self, connection: &Connection, owned: &OwnedSession) {
+        lock(&self.state).sessions.sighted(
+            &owned.session,
+            &connection.process,
+            &owned.directory,
+            owned.activity,
+            owned.active_ms,
+        );
+        self.signal(Signal::SessionChanged(owned.session.clone()));
+    }
+
+    fn opened(&self, connection: &Connection, directory: Directory) {
+        let name = directory.directory.clone();
+        connection.open_directory(directory);
+        self.signal(Signal::Opened {
+            connection: connection.id.clone(),
+            directory: name,
+        });
+        self.bump();
+    }
+
+    fn disposed(&self, connection: &Connection, directory: &str) {
+        connection.close_directory(directory);
+        let touched = lock(&self.state)
+            .sessions
+            .forget_directory(&connection.process, directory);
+        for session in touched {
+            self.signal(Signal::SessionChanged(session));
+        }
+        self.bump();
+    }
+
+    /// Keeps what a host has told of a directory's agents.
+    pub(crate) fn set_catalogue(
+        &self,
+        connection: &Connection,
+        directory: &str,
+        catalogue: Catalogue,
+    ) {
+        connection.set_catalogue(directory, catalogue);
+        self.bump();
+    }
+
+    /// Asks every bridge to forward a child's events; only the one that runs it will see any.
+    pub(crate) fn watch(&self, connection: &Connection, child: &str) {
+        connection.send(Down::Watch {
+            sessions: vec![child.to_owned()],
+        });
+    }
+}
+
+/// Which installation of the host it is: HOME and the XDG folders decide which sessions it has.
+fn host_key(home: &str, env: &std::collections::BTreeMap<String, String>) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!("home={home}\n");
+    for name in [
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+        "XDG_CACHE_HOME",
+    ] {
+        let value = env.get(name).map_or("", String::as_str);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name}={value}");
+    }
+    ProjectId::from_path(&text).to_string()
+}

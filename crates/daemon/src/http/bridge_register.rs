@@ -1,0 +1,59 @@
+//! `POST /v1/bridge/register`: a host process comes in, or comes back.
+
+use std::path::Path;
+
+use axum::Json;
+use axum::extract::{ConnectInfo, State};
+use brigade_os::process::ProcessId;
+use brigade_protocol::bridge::{Register, Registered};
+use brigade_protocol::{ErrorBody, ErrorCode, PROTOCOL};
+use uuid::Uuid;
+
+use super::{Api, Failure, Peer, hello};
+
+pub(super) async fn handle(
+    State(api): State<Api>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<Register>,
+) -> Result<Json<Registered>, Failure> {
+    if request.protocol != PROTOCOL {
+        return Err(Failure(
+            ErrorBody::new(
+                ErrorCode::ProtocolMismatch,
+                format!(
+                    "this daemon ({}) speaks protocol {PROTOCOL}, the bridge ({}) speaks {}",
+                    env!("CARGO_PKG_VERSION"),
+                    request.bridge_version,
+                    request.protocol
+                ),
+            )
+            .with_hint("run `brigade install opencode` and restart OpenCode"),
+        ));
+    }
+    if let Some(data_dir) = &request.data_dir {
+        hello::same_home(&api, Path::new(data_dir))?;
+    }
+    if peer
+        .pid
+        .is_some_and(|pid| u32::try_from(pid) != Ok(request.host.pid))
+    {
+        return Err(Failure::new(
+            ErrorCode::Refused,
+            "the bridge named another process than the one it connects from",
+        ));
+    }
+    let Some(process) = ProcessId::of(request.host.pid) else {
+        return Err(Failure::new(
+            ErrorCode::BadRequest,
+            format!("there is no process {}", request.host.pid),
+        ));
+    };
+    let connection = Uuid::now_v7().to_string();
+    api.engine
+        .hub()
+        .register(connection.clone(), process, request);
+    Ok(Json(Registered {
+        connection,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }))
+}

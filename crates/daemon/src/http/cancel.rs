@@ -1,0 +1,98 @@
+//! `POST /v1/cancel`: orders stops, and says of each delegation what came of it.
+
+use axum::Json;
+use axum::extract::State;
+use brigade_core::delegation::{Actor, State as Standing};
+use brigade_core::id::DelegationId;
+use brigade_protocol::ErrorCode;
+use brigade_protocol::delegations::{Cancel, CancelResult, Cancelled, Scope};
+use brigade_store::Listed;
+
+use super::{Api, Failure, delegation, view};
+use crate::engine::DispatchError;
+use crate::project;
+
+pub(super) async fn handle(
+    State(api): State<Api>,
+    Json(request): Json<Cancel>,
+) -> Result<Json<Cancelled>, Failure> {
+    if request.ids.is_empty() && request.session.is_none() && !request.all {
+        return Err(Failure::new(
+            ErrorCode::BadRequest,
+            "nothing was named to cancel: give IDs, a session, or ask for all",
+        ));
+    }
+    let scope = Scope {
+        directory: request.directory.clone(),
+    };
+    let mut results = Vec::new();
+    for id in &request.ids {
+        let row = delegation::find(&api, id, &scope).await?;
+        results.push(cancel_row(&api, &row).await?);
+    }
+    if request.ids.is_empty() {
+        let project = project::of_optional(request.directory.as_deref()).await;
+        for entry in api.engine.entries() {
+            let spec = entry.record().await.spec;
+            let in_session = request.session.as_ref().is_none_or(|session| {
+                spec.root.as_str() == session || spec.parent.as_str() == session
+            });
+            let in_project = project
+                .as_ref()
+                .is_none_or(|project| spec.project == *project);
+            if in_session && in_project {
+                results.push(cancel_one(&api, &spec.id).await?);
+            }
+        }
+    }
+    Ok(Json(Cancelled { results }))
+}
+
+async fn cancel_row(api: &Api, row: &Listed) -> Result<CancelResult, Failure> {
+    match row {
+        Listed::Ours(row) if !row.delegation.state.is_terminal() => {
+            cancel_one(api, &row.delegation.spec.id).await
+        }
+        ended => {
+            let id = match ended {
+                Listed::Ours(row) => row.delegation.spec.id.clone(),
+                Listed::Predecessor(file) => file.id.clone(),
+            };
+            let state = view::state(ended);
+            Ok(CancelResult {
+                id,
+                ordered: false,
+                state,
+                message: format!("it had already ended as {state}; nothing was done"),
+            })
+        }
+    }
+}
+
+async fn cancel_one(api: &Api, id: &DelegationId) -> Result<CancelResult, Failure> {
+    let outcome = api.engine.cancel(id, Actor::Person).await;
+    let state = match api.engine.entry(id) {
+        Some(entry) => entry.record().await.state,
+        None => api
+            .engine
+            .store()
+            .get(id)
+            .await?
+            .map_or(Standing::Cancelled, |row| row.delegation.state),
+    };
+    let (ordered, message) = match outcome {
+        Ok(()) if state == Standing::Running => (
+            true,
+            "its run is being stopped; what it has said so far is kept".to_owned(),
+        ),
+        Ok(()) => (true, "it was waiting and is cancelled".to_owned()),
+        Err(DispatchError::Store(error)) => return Err(error.into()),
+        Err(error) => (false, format!("{error}; nothing was done")),
+    };
+    Ok(CancelResult {
+        id: id.clone(),
+        ordered,
+        state,
+        message,
+    })
+}

@@ -1,0 +1,73 @@
+//! `GET /v1/delegations/{id}`: everything about one.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use brigade_protocol::delegations::{Details, Scope};
+use brigade_protocol::{ErrorBody, ErrorCode};
+use brigade_store::{Found, Listed};
+
+use super::{Api, Failure, view};
+use crate::project;
+
+pub(super) async fn handle(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(scope): Query<Scope>,
+) -> Result<Json<Details>, Failure> {
+    match find(&api, &id, &scope).await? {
+        Listed::Ours(row) => {
+            let events = api.engine.store().timeline(&row.delegation.spec.id).await?;
+            Ok(Json(view::details(&api.engine, &row, &events)))
+        }
+        Listed::Predecessor(file) => Ok(Json(Details {
+            summary: view::foreign(&file),
+            prompt: String::new(),
+            child: None,
+            directory: String::new(),
+            model: None,
+            access: "unknown: the predecessor ran it".to_owned(),
+            withheld: Vec::new(),
+            ran_ms: 0,
+            max_run_ms: None,
+            notice: "none".to_owned(),
+            timeline: Vec::new(),
+        })),
+    }
+}
+
+/// The delegation that an ID or unique prefix means, in the scope asked for.
+pub(super) async fn find(api: &Api, id: &str, scope: &Scope) -> Result<Listed, Failure> {
+    let project = project::of_optional(scope.directory.as_deref()).await;
+    if let Some(project) = &project {
+        api.engine.scan_predecessor(project).await;
+    }
+    let plausible =
+        !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    if !plausible {
+        return Err(Failure::new(
+            ErrorCode::BadRequest,
+            format!(
+                "{:?} is no delegation ID: an ID is three lower-case words joined by hyphens, or a beginning of one",
+                id.chars().take(60).collect::<String>()
+            ),
+        ));
+    }
+    match api.engine.store().find(id, project.as_ref()).await? {
+        Found::One(row) => Ok(row),
+        Found::None => Err(Failure::not_found(id)),
+        Found::Many(ids) => Err(Failure(
+            ErrorBody::new(
+                ErrorCode::Ambiguous,
+                format!("{id:?} could be any of these: {}", list(&ids)),
+            )
+            .with_hint("type more of the ID"),
+        )),
+    }
+}
+
+fn list(ids: &[brigade_core::id::DelegationId]) -> String {
+    ids.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,36 @@
+//! `GET /v1/delegations/{id}/text`: the artifact, or the text so far.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use brigade_protocol::delegations::{Scope, Text};
+use brigade_store::Listed;
+
+use super::{Api, Failure, delegation, view};
+
+pub(super) async fn handle(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(scope): Query<Scope>,
+) -> Result<Json<Text>, Failure> {
+    let row = delegation::find(&api, &id, &scope).await?;
+    let state = view::state(&row);
+    let (id, text) = match &row {
+        Listed::Predecessor(file) => (file.id.clone(), api.engine.artifact_text(&row).await?),
+        Listed::Ours(ours) => {
+            let id = ours.delegation.spec.id.clone();
+            let text = if view::is_terminal(&row) {
+                let text = api.engine.artifact_text(&row).await?;
+                api.engine.store().mark_read(&id, "person").await?;
+                api.engine.touch_ledger(&ours.delegation.spec.root);
+                text
+            } else {
+                api.engine
+                    .entry(&id)
+                    .map(|entry| entry.live().partial.to_string())
+                    .unwrap_or_default()
+            };
+            (id, text)
+        }
+    };
+    Ok(Json(Text { id, state, text }))
+}

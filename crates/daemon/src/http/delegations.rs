@@ -1,0 +1,40 @@
+//! `GET /v1/delegations`: the list, newest first.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use brigade_protocol::delegations::{ListQuery, Listing};
+use brigade_store::ListFilter;
+
+use super::{Api, Failure, view};
+use crate::project;
+
+/// How many rows are listed where the client does not say.
+const DEFAULT_LIMIT: u32 = 1_000;
+
+pub(super) async fn handle(
+    State(api): State<Api>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Listing>, Failure> {
+    let project = project::of_optional(query.directory.as_deref()).await;
+    let root = query.session.as_deref().map(str::parse).transpose()?;
+    if let Some(project) = &project {
+        api.engine.scan_predecessor(project).await;
+    }
+    let (rows, more) = api
+        .engine
+        .store()
+        .list(ListFilter {
+            project,
+            root,
+            state: query.state,
+            limit: query.limit.unwrap_or(DEFAULT_LIMIT),
+        })
+        .await?;
+    Ok(Json(Listing {
+        delegations: rows
+            .iter()
+            .map(|row| view::listed(&api.engine, row))
+            .collect(),
+        more,
+    }))
+}

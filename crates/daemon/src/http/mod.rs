@@ -1,0 +1,109 @@
+//! The HTTP API on the Unix socket: one file per request.
+
+mod bridge_register;
+mod bridge_stream;
+mod bridge_up;
+mod cancel;
+mod delegation;
+mod delegation_follow;
+mod delegation_text;
+mod delegations;
+mod error;
+mod events;
+mod hello;
+mod search;
+mod status;
+mod stop;
+mod tool;
+mod tool_delegate;
+mod tool_list;
+mod tool_read;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::connect_info::Connected;
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use brigade_protocol::paths;
+use jiff::Timestamp;
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::Engine;
+
+pub(crate) use error::Failure;
+
+/// Largest request body, in bytes: a batch from a bridge may hold a whole answer.
+const MAX_BODY: usize = 256 * 1024 * 1024;
+
+/// What every handler can reach. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) engine: Engine,
+    pub(crate) about: Arc<About>,
+    /// Cancelled to make the daemon go.
+    pub(crate) stop: CancellationToken,
+}
+
+/// What the daemon says of itself.
+pub(crate) struct About {
+    pub(crate) started_at: Timestamp,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) socket: PathBuf,
+    pub(crate) store: PathBuf,
+}
+
+/// The peer of a connection; only the daemon's own user is served.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    /// The peer's process, where the system tells.
+    pub(crate) pid: Option<i32>,
+    /// Whether it is the daemon's own user (or root).
+    pub(crate) allowed: bool,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        match stream.io().peer_cred() {
+            Ok(credentials) => Self {
+                pid: credentials.pid(),
+                allowed: brigade_os::peer_is_me(credentials.uid()),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "a peer's user could not be read; it is refused");
+                Self {
+                    pid: None,
+                    allowed: false,
+                }
+            }
+        }
+    }
+}
+
+/// The whole API.
+pub(crate) fn router(api: Api) -> Router {
+    Router::new()
+        .route(paths::HELLO, post(hello::handle))
+        .route(paths::STATUS, get(status::handle))
+        .route(paths::STOP, post(stop::handle))
+        .route(paths::EVENTS, get(events::handle))
+        .route(paths::BRIDGE_REGISTER, post(bridge_register::handle))
+        .route(paths::BRIDGE_STREAM, get(bridge_stream::handle))
+        .route(paths::BRIDGE_UP, post(bridge_up::handle))
+        .route(paths::TOOL_DELEGATE, post(tool_delegate::handle))
+        .route(paths::TOOL_READ, post(tool_read::handle))
+        .route(paths::TOOL_LIST, post(tool_list::handle))
+        .route(paths::DELEGATIONS, get(delegations::handle))
+        .route(paths::DELEGATION, get(delegation::handle))
+        .route(paths::DELEGATION_TEXT, get(delegation_text::handle))
+        .route(paths::DELEGATION_FOLLOW, get(delegation_follow::handle))
+        .route(paths::SEARCH, get(search::handle))
+        .route(paths::CANCEL, post(cancel::handle))
+        .layer(axum::middleware::from_fn(error::only_own_user))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(api)
+}

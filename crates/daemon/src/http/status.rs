@@ -1,0 +1,93 @@
+//! `GET /v1/status`: how the daemon, its store and its hosts are.
+
+use axum::Json;
+use axum::extract::State;
+use brigade_core::permission::Plan;
+use brigade_protocol::PROTOCOL;
+use brigade_protocol::daemon::{AgentStatus, BridgeStatus, DirectoryStatus, Status};
+
+use super::{Api, Failure};
+use crate::config::Config;
+use crate::hosts::{Catalogue, Connection};
+
+pub(super) async fn handle(State(api): State<Api>) -> Result<Json<Status>, Failure> {
+    let counts = api.engine.store().counts().await?;
+    Ok(Json(Status {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_at: api.about.started_at,
+        data_dir: api.about.data_dir.display().to_string(),
+        socket: api.about.socket.display().to_string(),
+        store: api.about.store.display().to_string(),
+        schema: counts.schema,
+        running: counts.running,
+        queued: counts.queued,
+        waiting: counts.waiting,
+        unread: counts.unread,
+        notices_waiting: counts.notices_waiting,
+        total: counts.total,
+        concurrent: api.engine.configs().user().limits.concurrent,
+        troubles: api.engine.troubles().list(),
+        bridges: api
+            .engine
+            .hub()
+            .connections()
+            .iter()
+            .map(|connection| bridge(&api, connection))
+            .collect(),
+    }))
+}
+
+fn bridge(api: &Api, connection: &Connection) -> BridgeStatus {
+    BridgeStatus {
+        pid: connection.process.pid,
+        host: format!("{} {}", connection.host.name, connection.host.version),
+        bridge_version: connection.bridge_version.clone(),
+        mode: connection.host.mode.clone(),
+        directories: connection
+            .directories()
+            .into_iter()
+            .map(|served| {
+                let config = api.engine.configs().for_directory(&served.directory);
+                DirectoryStatus {
+                    agents: served
+                        .catalogue
+                        .map(|catalogue| agents(&catalogue, &config))
+                        .unwrap_or_default(),
+                    directory: served.directory,
+                }
+            })
+            .collect(),
+    }
+}
+
+fn agents(catalogue: &Catalogue, config: &Config) -> Vec<AgentStatus> {
+    catalogue
+        .agents()
+        .map(|agent| {
+            let run = config.run_mode(&agent.name);
+            let (class, detail) = match catalogue.plan(agent, None, config.guard.mcp, run) {
+                Plan::ReadOnly(child) => {
+                    let access = brigade_core::delegation::Access::from(child);
+                    let mut detail = if access.open.is_empty() {
+                        "enforced".to_owned()
+                    } else {
+                        format!("by rule: {}", access.open.join("; "))
+                    };
+                    if !access.withheld.is_empty() {
+                        detail.push_str(&format!("; withheld: {}", access.withheld.join("; ")));
+                    }
+                    ("read-only", detail)
+                }
+                Plan::WriteCapable { why } => ("write-capable", why),
+                Plan::Refused { why } => ("refused", why),
+            };
+            AgentStatus {
+                name: agent.name.clone(),
+                class: class.to_owned(),
+                detail,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,207 @@
+//! From rows of the store to what people see.
+
+use brigade_core::delegation::{Event, Phase, State, span};
+use brigade_protocol::delegations::{Details, Progress, Summary, TimelineEntry};
+use brigade_store::{EventRow, Foreign, Listed, Row};
+
+use crate::engine::Engine;
+
+/// One row of a list. What runs shows what it is doing this moment, which the store learns only now
+/// and then.
+pub(super) fn summary(engine: &Engine, row: &Row) -> Summary {
+    let record = &row.delegation;
+    let progress = engine
+        .entry(&record.spec.id)
+        .map_or_else(|| row.progress.clone(), |entry| entry.live().progress);
+    Summary {
+        id: record.spec.id.clone(),
+        project: record.spec.project.to_string(),
+        session: Some(record.spec.root.to_string()),
+        state: record.state,
+        phase: phase(engine, row),
+        agent: record.spec.agent.clone(),
+        title: row.title.clone(),
+        summary: row.summary.clone(),
+        unread: record.state.is_terminal() && row.read_at.is_none(),
+        attempt: record.attempt.0,
+        registered_at: record.spec.registered_at,
+        started_at: record.started_at,
+        ended_at: record.ended_at,
+        reason: record.outcome().map(|outcome| outcome.reason.to_string()),
+        artifact: row.artifact.as_ref().map(|path| path.display().to_string()),
+        predecessor: false,
+        progress: shown_progress(&progress),
+    }
+}
+
+/// A file that the predecessor left.
+pub(super) fn foreign(file: &Foreign) -> Summary {
+    Summary {
+        id: file.id.clone(),
+        project: file.project.to_string(),
+        session: Some(file.root.to_string()),
+        state: file.state,
+        phase: "ended".to_owned(),
+        agent: file.agent.clone(),
+        title: file.title.clone(),
+        summary: file.summary.clone(),
+        unread: false,
+        attempt: 1,
+        registered_at: file.started_at,
+        started_at: Some(file.started_at),
+        ended_at: file.ended_at,
+        reason: None,
+        artifact: Some(file.path.display().to_string()),
+        predecessor: true,
+        progress: Progress::default(),
+    }
+}
+
+/// One of either kind.
+pub(super) fn listed(engine: &Engine, row: &Listed) -> Summary {
+    match row {
+        Listed::Ours(row) => summary(engine, row),
+        Listed::Predecessor(file) => foreign(file),
+    }
+}
+
+fn shown_progress(progress: &brigade_store::Progress) -> Progress {
+    Progress {
+        tool_calls: progress.tool_calls,
+        last_tool: progress.last_tool.clone(),
+        tokens_in: progress.tokens_in,
+        tokens_out: progress.tokens_out,
+        cost: progress.cost,
+        heard_at: progress.heard_at,
+        refused: progress.refused,
+    }
+}
+
+fn phase(engine: &Engine, row: &Row) -> String {
+    let spec = &row.delegation.spec;
+    let no_host = || {
+        engine
+            .hub()
+            .candidate(&spec.host, &spec.project, &spec.parent)
+            .is_none()
+    };
+    match &row.delegation.phase {
+        Phase::Queued if no_host() => "queued, waiting for a host".to_owned(),
+        Phase::Queued => "queued".to_owned(),
+        Phase::Waiting { why } if no_host() => format!("waiting for a host: {why}"),
+        Phase::Waiting { why } => format!("waiting for a slot: {why}"),
+        Phase::Starting => "starting".to_owned(),
+        Phase::Working => {
+            let connected = row
+                .delegation
+                .runner
+                .as_ref()
+                .and_then(|runner| runner.parse().ok())
+                .is_some_and(|process| engine.hub().of_process(&process).is_some());
+            if connected {
+                "working".to_owned()
+            } else {
+                "working; its host is not connected at the moment".to_owned()
+            }
+        }
+        Phase::Stopping { .. } => "stopping".to_owned(),
+        Phase::Finishing {
+            write_error: Some(error),
+            ..
+        } => format!("finishing: the artifact could not be written yet: {error}"),
+        Phase::Finishing { .. } => "finishing".to_owned(),
+        Phase::Ended { .. } => "ended".to_owned(),
+    }
+}
+
+/// Everything about one delegation.
+pub(super) fn details(engine: &Engine, row: &Row, events: &[EventRow]) -> Details {
+    let record = &row.delegation;
+    let spec = &record.spec;
+    let running_ms = engine
+        .entry(&spec.id)
+        .map_or(row.ran_ms, |entry| entry.live().ran_ms);
+    Details {
+        summary: summary(engine, row),
+        prompt: spec.prompt.clone(),
+        child: record.child.as_ref().map(ToString::to_string),
+        directory: spec.directory.clone(),
+        model: spec.model.as_ref().map(|model| match &model.variant {
+            Some(variant) => format!("{}/{} ({variant})", model.provider, model.model),
+            None => format!("{}/{}", model.provider, model.model),
+        }),
+        access: if spec.access.open.is_empty() {
+            "enforced".to_owned()
+        } else {
+            format!("read-only by rule: {}", spec.access.open.join("; "))
+        },
+        withheld: spec.access.withheld.clone(),
+        ran_ms: if record.holds_slot() {
+            record.spent_ms.saturating_add(running_ms)
+        } else {
+            record.spent_ms
+        },
+        max_run_ms: spec.max_run_ms,
+        notice: row.notice.clone(),
+        timeline: events
+            .iter()
+            .map(|row| TimelineEntry {
+                at: row.at,
+                event: row.event.name().to_owned(),
+                detail: detail(&row.event),
+            })
+            .collect(),
+    }
+}
+
+fn detail(event: &Event) -> String {
+    match event {
+        Event::Registered => "accepted".to_owned(),
+        Event::Started { attempt, runner } => format!("attempt {attempt} in host process {runner}"),
+        Event::ChildReady { session, .. } => format!("child session {session}"),
+        Event::Prompted { attempt } => format!("attempt {attempt}: the host has the prompt"),
+        Event::StopOrdered { cause, .. } => match cause {
+            brigade_core::delegation::StopCause::Cancel { by } => by.to_string(),
+            brigade_core::delegation::StopCause::TimeLimit { limit_ms } => {
+                format!("its time limit of {} is used up", span(*limit_ms))
+            }
+            brigade_core::delegation::StopCause::Stall { limit_ms } => {
+                format!("nothing was heard from it for {}", span(*limit_ms))
+            }
+        },
+        Event::Interrupted {
+            attempt,
+            why,
+            ran_ms,
+        } => format!(
+            "attempt {attempt} was cut off after {}: {why}",
+            span(*ran_ms)
+        ),
+        Event::Decided {
+            outcome, ran_ms, ..
+        } => format!(
+            "{}: {} (ran {})",
+            outcome.state,
+            outcome.reason,
+            span(*ran_ms)
+        ),
+        Event::ArtifactFailed { error } => format!("the artifact could not be written: {error}"),
+        Event::Ended { outcome } => format!("{}: the artifact is written", outcome.state),
+    }
+}
+
+/// Whether a row's state is final; what the predecessor wrote always is.
+pub(super) fn is_terminal(row: &Listed) -> bool {
+    match row {
+        Listed::Ours(row) => row.delegation.state.is_terminal(),
+        Listed::Predecessor(_) => true,
+    }
+}
+
+/// The state of either kind.
+pub(super) fn state(row: &Listed) -> State {
+    match row {
+        Listed::Ours(row) => row.delegation.state,
+        Listed::Predecessor(file) => file.state,
+    }
+}

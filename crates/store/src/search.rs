@@ -1,0 +1,148 @@
+//! Full-text search over titles, summaries, prompts and results.
+
+use brigade_core::id::{ProjectId, SessionId};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::StoreError;
+use crate::rows::{Hit, Listed};
+use crate::{Store, delegations, predecessor};
+
+/// Words of a snippet.
+const SNIPPET: u32 = 24;
+
+/// Adds an entry.
+pub(crate) fn insert(
+    db: &Connection,
+    rowid: i64,
+    project: &str,
+    title: &str,
+    summary: &str,
+    prompt: &str,
+    result: &str,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO search (rowid, project, title, summary, prompt, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![rowid, project, title, summary, prompt, result])?;
+    Ok(())
+}
+
+/// Replaces an entry.
+pub(crate) fn replace(
+    db: &Connection,
+    rowid: i64,
+    project: &str,
+    title: &str,
+    summary: &str,
+    prompt: &str,
+    result: &str,
+) -> rusqlite::Result<()> {
+    remove(db, rowid)?;
+    insert(db, rowid, project, title, summary, prompt, result)
+}
+
+/// Takes an entry out.
+pub(crate) fn remove(db: &Connection, rowid: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM search WHERE rowid = ?1")?
+        .execute([rowid])?;
+    Ok(())
+}
+
+/// The words as a query that FTS5 takes whatever they hold: each word quoted, all wanted, the last one
+/// as a beginning.
+fn query(words: &str) -> Option<String> {
+    let words: Vec<String> = words
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+        .map(|word| format!("\"{word}\""))
+        .collect();
+    (!words.is_empty()).then(|| {
+        format!(
+            "{{title summary prompt result}} : ({}*)",
+            words.join(" AND ")
+        )
+    })
+}
+
+impl Store {
+    /// What holds all these words, best first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn search(
+        &self,
+        words: &str,
+        project: Option<&ProjectId>,
+        root: Option<&SessionId>,
+        limit: u32,
+    ) -> Result<Vec<Hit>, StoreError> {
+        let Some(query) = query(words) else {
+            return Ok(Vec::new());
+        };
+        let (project, root) = (project.cloned(), root.cloned());
+        self.0
+            .workers
+            .read(move |db| {
+                let found: Vec<(i64, String)> = db
+                    .prepare_cached(
+                        "SELECT s.rowid, snippet(search, -1, '[', ']', '…', ?4) FROM search s
+                         WHERE search MATCH ?1
+                           AND (?2 IS NULL OR s.project = ?2)
+                           AND (?3 IS NULL
+                                OR s.rowid IN (SELECT seq FROM delegations WHERE root = ?3)
+                                OR -s.rowid IN (SELECT seq FROM foreign_artifacts WHERE root = ?3))
+                         ORDER BY bm25(search, 0, 8, 4, 2, 1) LIMIT ?5",
+                    )?
+                    .query_map(
+                        params![
+                            query,
+                            project.as_ref().map(ProjectId::as_str),
+                            root.as_ref().map(SessionId::as_str),
+                            SNIPPET,
+                            limit
+                        ],
+                        |row| Ok((row.get(0)?, row.get(1)?)),
+                    )?
+                    .collect::<Result<_, _>>()?;
+                let mut hits = Vec::new();
+                for (rowid, snippet) in found {
+                    if let Some(row) = by_rowid(db, rowid)? {
+                        hits.push(Hit { row, snippet });
+                    }
+                }
+                Ok(hits)
+            })
+            .await
+    }
+}
+
+fn by_rowid(db: &Connection, rowid: i64) -> rusqlite::Result<Option<Listed>> {
+    if rowid < 0 {
+        return Ok(predecessor::by_seq(db, -rowid)?.map(|file| Listed::Predecessor(Box::new(file))));
+    }
+    let sql = format!(
+        "SELECT {} FROM {} WHERE d.seq = ?1",
+        delegations::COLUMNS,
+        delegations::TABLES
+    );
+    db.prepare_cached(&sql)?
+        .query_row([rowid], delegations::row)
+        .optional()
+        .map(|row| row.map(|row| Listed::Ours(Box::new(row))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::query;
+
+    #[test]
+    fn a_query_holds_words_and_nothing_else() {
+        assert_eq!(
+            query("lock \"order\" OR* (x").as_deref(),
+            Some("{title summary prompt result} : (\"lock\" AND \"order\" AND \"OR\" AND \"x\"*)")
+        );
+        for nothing in ["", "  ", "*", "\"\"", "()"] {
+            assert_eq!(query(nothing), None);
+        }
+    }
+}

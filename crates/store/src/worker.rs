@@ -1,0 +1,236 @@
+//! The threads that own the connections: one that writes, a few that read.
+
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::error::StoreError;
+
+/// How many writes share one transaction at most: beyond this the first ones would wait for long
+/// without the disk gaining much.
+const GROUP: usize = 256;
+
+/// A write that waits for its turn.
+trait WriteJob: Send {
+    /// Does the work inside a savepoint; false asks for it to be rolled back.
+    fn run(&mut self, db: &Connection) -> bool;
+    /// Answers the caller, after the transaction was committed or has failed.
+    fn answer(self: Box<Self>, fate: Result<(), StoreError>);
+}
+
+struct Write<T, E, F> {
+    work: Option<F>,
+    outcome: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<T, E, F> WriteJob for Write<T, E, F>
+where
+    T: Send,
+    E: From<StoreError> + Send,
+    F: FnOnce(&Connection) -> Result<T, E> + Send,
+{
+    fn run(&mut self, db: &Connection) -> bool {
+        self.outcome = self.work.take().map(|work| work(db));
+        matches!(self.outcome, Some(Ok(_)))
+    }
+
+    fn answer(self: Box<Self>, fate: Result<(), StoreError>) {
+        let answer = match (self.outcome, fate) {
+            // Its own failure says more than that of the transaction.
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(error.into()),
+            (Some(done), Ok(())) => done,
+            (None, Ok(())) => Err(StoreError::Closed.into()),
+        };
+        // A caller that no longer waits has lost nothing: the store is right either way.
+        drop(self.reply.send(answer));
+    }
+}
+
+enum WriteMessage {
+    Job(Box<dyn WriteJob>),
+    Stop,
+}
+
+type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
+
+enum ReadMessage {
+    Job(ReadJob),
+    Stop,
+}
+
+/// The handle on the threads. They end when it is dropped or stopped.
+pub(crate) struct Workers {
+    writer: Sender<WriteMessage>,
+    reader: Sender<ReadMessage>,
+    readers: usize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Workers {
+    /// Starts one thread for each connection.
+    pub(crate) fn start(writer: Connection, readers: Vec<Connection>) -> std::io::Result<Self> {
+        let (write_tx, write_rx) = channel();
+        let (read_tx, read_rx) = channel();
+        let read_rx = Arc::new(Mutex::new(read_rx));
+        let count = readers.len();
+        let mut threads = vec![
+            std::thread::Builder::new()
+                .name("store-writer".into())
+                .spawn(move || write_loop(&writer, &write_rx))?,
+        ];
+        for db in readers {
+            let jobs = Arc::clone(&read_rx);
+            threads.push(
+                std::thread::Builder::new()
+                    .name("store-reader".into())
+                    .spawn(move || read_loop(&db, &jobs))?,
+            );
+        }
+        Ok(Self {
+            writer: write_tx,
+            reader: read_tx,
+            readers: count,
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Runs a write; it is durable when this returns `Ok`.
+    pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Write {
+            work: Some(work),
+            outcome: None,
+            reply,
+        });
+        self.writer
+            .send(WriteMessage::Job(job))
+            .map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs a read; it sees every write that was answered before it was asked for.
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: ReadJob = Box::new(move |db| {
+            // As above: nobody may wait any more.
+            drop(reply.send(work(db)));
+        });
+        self.reader
+            .send(ReadMessage::Job(job))
+            .map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Carries out what is queued, closes the connections and joins the threads. Later calls fail
+    /// with [`StoreError::Closed`]. A second call finds nothing to do.
+    pub(crate) fn stop(&self) {
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // Readers first: the writer's last checkpoint then finds nobody in its way. A thread that is
+        // gone already needs no message.
+        for _ in 0..self.readers {
+            drop(self.reader.send(ReadMessage::Stop));
+        }
+        let mut threads = threads.into_iter();
+        let writer = threads.next();
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a reader of the store had panicked");
+            }
+        }
+        drop(self.writer.send(WriteMessage::Stop));
+        if writer.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the writer of the store had panicked");
+        }
+    }
+}
+
+fn write_loop(db: &Connection, jobs: &Receiver<WriteMessage>) {
+    let mut stopping = false;
+    while !stopping {
+        let mut group = match jobs.recv() {
+            Ok(WriteMessage::Job(job)) => vec![job],
+            Ok(WriteMessage::Stop) | Err(_) => break,
+        };
+        while group.len() < GROUP {
+            match jobs.try_recv() {
+                Ok(WriteMessage::Job(job)) => group.push(job),
+                Ok(WriteMessage::Stop) => {
+                    stopping = true;
+                    break;
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        let fate = run_group(db, &mut group);
+        for job in group {
+            job.answer(fate.clone());
+        }
+    }
+    if let Err(error) = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        // The log is carried over at the next start instead.
+        tracing::warn!(%error, "the store's log could not be folded in at the end");
+    }
+}
+
+/// Runs the jobs in one transaction, each in a savepoint of its own, so that one that fails takes
+/// nothing of the others with it.
+fn run_group(db: &Connection, group: &mut [Box<dyn WriteJob>]) -> Result<(), StoreError> {
+    execute(db, "BEGIN IMMEDIATE")?;
+    for job in group.iter_mut() {
+        let step = execute(db, "SAVEPOINT job").and_then(|()| {
+            if !job.run(db) && !db.is_autocommit() {
+                execute(db, "ROLLBACK TO job")?;
+            }
+            // After some failures (disk full, IO) SQLite has rolled the whole transaction back.
+            if db.is_autocommit() {
+                return Err(StoreError::Io(
+                    "the transaction was rolled back by a failure of the disk".into(),
+                ));
+            }
+            execute(db, "RELEASE job")
+        });
+        if let Err(error) = step {
+            abandon(db);
+            return Err(error);
+        }
+    }
+    execute(db, "COMMIT").inspect_err(|_| abandon(db))
+}
+
+fn execute(db: &Connection, sql: &str) -> Result<(), StoreError> {
+    db.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+fn abandon(db: &Connection) {
+    if !db.is_autocommit()
+        && let Err(error) = execute(db, "ROLLBACK")
+    {
+        tracing::error!(%error, "a failed transaction could not be rolled back");
+    }
+}
+
+fn read_loop(db: &Connection, jobs: &Mutex<Receiver<ReadMessage>>) {
+    loop {
+        let message = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match message {
+            Ok(ReadMessage::Job(job)) => job(db),
+            Ok(ReadMessage::Stop) | Err(_) => break,
+        }
+    }
+}
