@@ -161,6 +161,7 @@ impl Connector {
             pid,
         } = welcome.clone();
         client.welcome = Some(welcome);
+        client.connector = Some(self.clone());
         if self.any_version || protocol == PROTOCOL {
             Ok(Greeting::Welcome(client))
         } else if protocol > PROTOCOL {

@@ -21,6 +21,8 @@ use crate::{ClientError, Connector, Events, StartPolicy};
 
 /// How long the daemon may take for an answer. A tool's call may take longer: it waits for work.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a request is sent again to the next daemon.
+const REPEATS: u32 = 3;
 /// Longest ID that is sent, in bytes.
 const MAX_ID: usize = 64;
 
@@ -30,6 +32,8 @@ pub struct Client {
     http: reqwest::Client,
     socket: PathBuf,
     pub(crate) welcome: Option<Welcome>,
+    /// How to get to the next daemon when this one goes.
+    pub(crate) connector: Option<Connector>,
 }
 
 impl Client {
@@ -51,6 +55,7 @@ impl Client {
             http,
             socket: socket.to_owned(),
             welcome: None,
+            connector: None,
         })
     }
 
@@ -64,7 +69,11 @@ impl Client {
     /// # Errors
     /// When the daemon serves another data home, is about to go, or can't be reached.
     pub async fn hello(&self, hello: &Hello) -> Result<Welcome, ClientError> {
-        self.post(paths::HELLO, hello, PATIENCE).await
+        let request = self
+            .request(Method::POST, paths::HELLO)
+            .timeout(PATIENCE)
+            .json(hello);
+        parsed(paths::HELLO, self.send_once(request).await?).await
     }
 
     /// How the daemon is.
@@ -84,7 +93,7 @@ impl Client {
             .request(Method::POST, paths::STOP)
             .timeout(PATIENCE)
             .json(stop);
-        self.send(request).await.map(|_| ())
+        self.send_once(request).await.map(|_| ())
     }
 
     /// Asks the daemon to go and waits until its process has ended.
@@ -97,10 +106,12 @@ impl Client {
             None => ProcessId::of(self.status().await?.pid),
         };
         let reason = reason.to_owned();
-        self.stop(&Stop { reason }).await?;
-        match process {
-            Some(process) => wait_gone(process, &self.socket).await,
-            None => Ok(()),
+        match (self.stop(&Stop { reason }).await, process) {
+            // It was going already, or went faster than it could answer.
+            (Ok(()) | Err(ClientError::Lost { .. }), Some(process)) => {
+                wait_gone(process, &self.socket).await
+            }
+            (result, _) => result,
         }
     }
 
@@ -232,7 +243,7 @@ impl Client {
             .request(Method::GET, path)
             .timeout(PATIENCE)
             .query(query);
-        self.parsed(path, request).await
+        parsed(path, self.send(request).await?).await
     }
 
     async fn post<A: DeserializeOwned>(
@@ -245,7 +256,7 @@ impl Client {
             .request(Method::POST, path)
             .timeout(patience)
             .json(body);
-        self.parsed(path, request).await
+        parsed(path, self.send(request).await?).await
     }
 
     async fn stream<E: DeserializeOwned + Send + 'static>(
@@ -259,48 +270,71 @@ impl Client {
         Ok(Events::new(path, response))
     }
 
-    async fn parsed<A: DeserializeOwned>(
-        &self,
-        path: &str,
-        request: RequestBuilder,
-    ) -> Result<A, ClientError> {
-        let body = self
-            .send(request)
-            .await?
-            .bytes()
-            .await
-            .map_err(|error| lost(path, &error))?;
-        serde_json::from_slice(&body).map_err(|error| ClientError::Protocol {
-            request: path.to_owned(),
-            why: error.to_string(),
-        })
+    /// Sends it and takes every answer but a success for an error. Where the daemon goes just then
+    /// (it is replaced, or has been idle), the next one is asked, provided that nothing can be done
+    /// twice by that.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let (http, request) = request.build_split();
+        let request = request.map_err(|error| lost("a request", &error))?;
+        let path = request.url().path().to_owned();
+        let mut repeats = 0;
+        loop {
+            let Some(copy) = request.try_clone() else {
+                return judged(&path, http.execute(request).await).await;
+            };
+            match (http.execute(copy).await, &self.connector) {
+                (Err(error), Some(connector))
+                    if repeats < REPEATS && can_repeat(request.method(), &error) =>
+                {
+                    repeats += 1;
+                    connector.clone().connect().await?;
+                }
+                (result, _) => return judged(&path, result).await,
+            }
+        }
     }
 
-    /// Sends it and takes every answer but a success for an error.
-    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let (client, request) = request.build_split();
+    /// Sends it to this very daemon.
+    async fn send_once(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let (http, request) = request.build_split();
         let request = request.map_err(|error| lost("a request", &error))?;
-        let name = request.url().path().to_owned();
-        let response = client
-            .execute(request)
-            .await
-            .map_err(|error| lost(&name, &error))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let body = response
-            .bytes()
-            .await
-            .map_err(|error| lost(&name, &error))?;
-        Err(match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(body) => body.into(),
-            Err(_) => ClientError::Protocol {
-                request: name,
-                why: format!("status {status} without an error that this brigade knows"),
-            },
-        })
+        let path = request.url().path().to_owned();
+        judged(&path, http.execute(request).await).await
     }
+}
+
+/// Whether a request can be sent again after this: it did not get there, or only asked.
+fn can_repeat(method: &Method, error: &reqwest::Error) -> bool {
+    error.is_connect() || (*method == Method::GET && !error.is_timeout())
+}
+
+/// Takes every answer but a success for an error.
+async fn judged(
+    path: &str,
+    result: Result<Response, reqwest::Error>,
+) -> Result<Response, ClientError> {
+    let response = result.map_err(|error| lost(path, &error))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let body = response.bytes().await.map_err(|error| lost(path, &error))?;
+    Err(match serde_json::from_slice::<ErrorBody>(&body) {
+        Ok(body) => body.into(),
+        Err(_) => ClientError::Protocol {
+            request: path.to_owned(),
+            why: format!("status {status} without an error that this brigade knows"),
+        },
+    })
+}
+
+/// Reads a success's body.
+async fn parsed<A: DeserializeOwned>(path: &str, response: Response) -> Result<A, ClientError> {
+    let body = response.bytes().await.map_err(|error| lost(path, &error))?;
+    serde_json::from_slice(&body).map_err(|error| ClientError::Protocol {
+        request: path.to_owned(),
+        why: error.to_string(),
+    })
 }
 
 /// A broken connection, with the innermost cause: the outer ones only repeat the address.

@@ -16,9 +16,10 @@ use axum::{Json, Router};
 use brigade_client::{Client, ClientError, Connector, Handshake, StartPolicy};
 use brigade_os::paths::Dirs;
 use brigade_protocol::daemon::{Hello, Stop, Welcome};
-use brigade_protocol::delegations::{Follow, ListQuery, Scope};
+use brigade_protocol::delegations::{Cancel, Follow, ListQuery, Scope};
 use brigade_protocol::{ErrorBody, ErrorCode, PROTOCOL, paths};
 use futures::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 /// Places in a temporary folder.
@@ -395,5 +396,68 @@ async fn answers_errors_and_streams_are_understood() {
         })
         .collect();
     assert_eq!(texts, ["a", "b"]);
+    script.end();
+}
+
+/// A daemon that greets, and goes at the first request after that.
+async fn brief(socket: PathBuf, listener: UnixListener) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 4096];
+        let length = stream.read(&mut request).await.unwrap();
+        let request = String::from_utf8_lossy(&request[..length]).into_owned();
+        if request.starts_with("POST /v1/hello") {
+            let body = format!(r#"{{"protocol":{PROTOCOL},"version":"1","pid":1}}"#);
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        } else if !request.is_empty() {
+            std::fs::remove_file(&socket).unwrap();
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_question_to_a_daemon_that_goes_is_answered_by_the_next() {
+    let home = home();
+    let script = script(PROTOCOL);
+    serve(&home.root.join("prepared"), &script);
+    let socket = home.dirs.socket();
+    let listener = UnixListener::bind(&socket).unwrap();
+    tokio::spawn(brief(socket.clone(), listener));
+    let ready = Handshake::Ready { socket };
+    let client = start(&home, &takes_over(&home, &ready)).await.unwrap();
+    assert!(
+        script.heard.lock().unwrap().is_empty(),
+        "the first one greeted us"
+    );
+    let query = ListQuery {
+        directory: Some("/a b".into()),
+        state: Some("running".parse().unwrap()),
+        ..ListQuery::default()
+    };
+    assert_eq!(client.list(&query).await.unwrap().more, 3);
+    script.end();
+}
+
+#[tokio::test]
+async fn an_order_that_may_have_been_heard_is_not_given_twice() {
+    let home = home();
+    let script = script(PROTOCOL);
+    serve(&home.root.join("prepared"), &script);
+    let socket = home.dirs.socket();
+    let listener = UnixListener::bind(&socket).unwrap();
+    tokio::spawn(brief(socket.clone(), listener));
+    let ready = Handshake::Ready { socket };
+    let client = start(&home, &takes_over(&home, &ready)).await.unwrap();
+    let error = client.cancel(&Cancel::default()).await.unwrap_err();
+    assert!(matches!(error, ClientError::Lost { .. }), "{error:?}");
+    assert!(
+        !home.root.join("args").exists(),
+        "no other daemon was started"
+    );
     script.end();
 }
