@@ -1,6 +1,5 @@
-// Brigade's bridge: what runs inside OpenCode. It passes hooks up to the daemon and the daemon's requests down to the
-// in-process server. All state is the daemon's; what is kept here is what it pushed last, so that no hook in the model's
-// way ever waits for it. Nothing is thrown into the host, except where a throw is the host's way of refusing a tool.
+// Brigade's bridge inside OpenCode: hooks go up to the daemon, its requests down to the in-process server. All state is the
+// daemon's; what it pushed last is kept, so that no hook in the model's way waits. It throws only to refuse a tool.
 import { execFile } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
 import { lstatSync } from "node:fs";
@@ -26,7 +25,7 @@ const parentOf = new Map(); // session → parent, null for a root; who is absen
 const roots = new Map(); // root sessions seen at work here → {directory, busy, presumed, tools, activity, active_ms, agent}
 const delegating = new Map(); // root sessions whose messages concern the daemon
 const told = new Map(); // states of messages, parts and ledgers that were forwarded: each once
-const watched = new Set(); // child sessions
+const watched = new Map(); // child session → the rules of its shell, which hold without a connection too
 const ledgers = new Map(); // root session → {step, summary}
 const guards = new Map(); // directory → {agents, guidance}
 const leases = new Map(); // lease → {session, parts, message}; without parts it is used, or given back
@@ -139,7 +138,7 @@ async function register() {
   }
   if (reply.status !== 200) throw refusal(reply);
   queue = queue.filter(outlives);
-  for (const pushed of [watched, ledgers, leases]) pushed.clear();
+  for (const pushed of [ledgers, leases]) pushed.clear();
   Object.assign(starts, { wanted: false, stopped: false, upgraded: false, notBefore: 0, wait: 1000 });
   Object.assign(link, { id: reply.body.connection, seq: 0, failure: null });
   announce();
@@ -174,9 +173,7 @@ function connected() {
 }
 const settle = (value) => { for (const done of waiters) done(value); waiters.clear(); };
 const awaken = () => { closing = false; maintain().catch(report); announce(); };
-function announce() {
-  if (link.id) for (const entry of directories.values()) if (!entry.announced) send({ type: "opened", ...place(entry) });
-}
+const announce = () => { for (const entry of directories.values()) if (link.id && !entry.announced) send({ type: "opened", ...place(entry) }); };
 const place = (entry) => { entry.announced = true; return { directory: entry.ctx.directory, worktree: entry.ctx.worktree }; };
 /** Queues a message for the daemon; a lazy one waits a little for company. */
 function send(message, lazy = false) {
@@ -214,7 +211,7 @@ function down(message) {
   if (["ledger", "offer"].includes(type)) keep(delegating, session, true);
   const failed = (error) => send({ type: "failed", id, error: words(error) });
   if (type === "call") hostCall(message).then((reply) => send({ type: "reply", id, ...reply })).catch(failed);
-  else if (type === "watch") for (const child of message.sessions) watched.add(child);
+  else if (type === "watch") for (const child of message.sessions) watched.set(child, message.shell ?? []);
   else if (type === "unwatch") for (const child of message.sessions) watched.delete(child);
   else if (type === "ledger") keep(ledgers, session, message);
   else if (type === "guard") guards.set(message.directory, { agents: new Set(message.agents), guidance: message.guidance });
@@ -241,8 +238,8 @@ const owned = ([session, { directory, active_ms, activity, agent: name }]) => ({
 const learn = (info) => info?.id && keep(parentOf, info.id, info.parentID ?? null, 10_000);
 /** A session's parent: null for a root, undefined where the host does not say. */
 async function parentage(session, directory) {
-  const ask = { method: "GET", path: `/session/${encodeURIComponent(session)}`, directory, timeout_ms: 2000 };
-  if (!parentOf.has(session)) await hostCall(ask).then(({ body }) => learn(body)).catch(report);
+  if (!parentOf.has(session))
+    await hostCall({ method: "GET", path: `/session/${encodeURIComponent(session)}`, directory, timeout_ms: 2000 }).then(({ body }) => learn(body)).catch(report);
   return parentOf.get(session);
 }
 /** Notes what a root session does, and tells it when it is another thing than before. */
@@ -321,15 +318,13 @@ async function runTool(name, args, { sessionID: session, messageID, agent: calle
     } catch (error) { why = words(error); }
     await pause(50 * 2 ** tries); // asking again is safe: the daemon knows a repeated delegation by agent and prompt
   }
-  const remedy = "Start it with `brigade daemon start` (`brigade doctor` tells what is wrong); use the task tool meanwhile.";
-  return `${refused}Brigade's daemon could not be reached: ${why}. ${remedy}`;
+  return `${refused}Brigade's daemon could not be reached: ${why}. Start it with \`brigade daemon start\` (\`brigade doctor\` tells what is wrong); use the task tool meanwhile.`;
 }
 async function onMessage(directory, { sessionID: session, agent: asked }, { message, parts }) {
   if (!personal(parts) || (await parentage(session, directory)) !== null) return;
   awaken();
   touch(session, directory, { busy: true, presumed: true, agent: message.agent ?? asked }, true);
-  // A message that wants no answer is followed by no status.
-  later(3000, () => roots.get(session)?.presumed && touch(session, directory, { busy: false, presumed: false }));
+  later(3000, () => roots.get(session)?.presumed && touch(session, directory, { busy: false, presumed: false })); // no status follows where no answer is wanted
   for (const [lease, offer] of leases) {
     if (offer.session !== session || !offer.parts) continue;
     parts.push(...offer.parts.map((part) => ({ ...part, sessionID: session, messageID: message.id })));
@@ -353,8 +348,14 @@ function showLedger(messages) {
 function guardTask(directory, { tool, sessionID }, args) {
   const guard = mode !== "run" && guards.get(directory);
   if (tool !== "task" || !link.id || !guard || !guard.agents.has(args?.subagent_type) || parentOf.get(sessionID) !== null) return;
-  // A `command` key means that a person's own command asked for the task.
-  if (!("command" in args)) throw new Error(guard.guidance.replaceAll("{agent}", args.subagent_type));
+  if (!("command" in args)) /* with it, a person's own command asked for the task */ throw new Error(guard.guidance.replaceAll("{agent}", args.subagent_type));
+}
+/** A child's shell: one plain command that its own rules allow, whatever a person has approved for always. */
+function guardShell({ tool, sessionID }, args) {
+  if (tool !== "bash" || !watched.has(sessionID)) return;
+  const command = String(args?.command ?? "").trim();
+  const rule = watched.get(sessionID).findLast(({ pattern }) => new RegExp(pattern, "s").test(command));
+  if (!rule?.allow || /[;&|<>`\n]|\$\(/.test(command)) throw new Error("This command is not among those that a background agent may run: one plain command that its rules allow, without chaining, redirection or substitution. Work without it.");
 }
 function close(directory, entry) {
   if (directories.get(directory) !== entry) return; // it was initialised anew meanwhile
@@ -382,7 +383,7 @@ async function server(ctx) {
       const own = TEXTS.tools.find(({ name }) => name === toolID);
       if (own) output.jsonSchema = { ...(output.jsonSchema ?? { type: "object", properties: own.properties }), required: own.required };
     }),
-    "tool.execute.before": async (input, { args }) => guardTask(directory, input, args),
+    "tool.execute.before": async (input, { args }) => { guardTask(directory, input, args); guardShell(input, args); },
     "chat.message": (input, output) => onMessage(directory, input, output).catch(report),
     "experimental.chat.system.transform": ({ sessionID }, { system }) => guarded(() => {
       compacting.delete(sessionID);
@@ -391,8 +392,7 @@ async function server(ctx) {
     "experimental.chat.messages.transform": (_, { messages }) => guarded(() => showLedger(messages)),
     "experimental.session.compacting": ({ sessionID }, { context }) => guarded(() => {
       compacting.add(sessionID);
-      const { summary } = (parentOf.get(sessionID) === null && ledgers.get(sessionID)) || {};
-      if (summary) context.push(summary);
+      if (parentOf.get(sessionID) === null && ledgers.get(sessionID)?.summary) context.push(ledgers.get(sessionID).summary);
     }),
     dispose: () => close(directory, entry),
   };

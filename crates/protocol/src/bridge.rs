@@ -154,6 +154,10 @@ pub enum Down {
     Watch {
         /// The children.
         sessions: Vec<String>,
+        /// What these children's shell may run; the last rule that matches decides, none means no. A
+        /// person's "always" comes after the session's own rules in the host, so the bridge holds it.
+        #[serde(default)]
+        shell: Vec<ShellRule>,
     },
     /// Forward nothing more of these children.
     Unwatch {
@@ -199,6 +203,15 @@ pub enum Down {
     Stopping {},
     /// Answer with [`Up::Pong`]: a sign of life asked for after a suspended machine or process.
     Ping {},
+}
+
+/// One rule of a child's shell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShellRule {
+    /// A regular expression (of JavaScript, anchored) for the whole command.
+    pub pattern: String,
+    /// Whether it may run.
+    pub allow: bool,
 }
 
 /// What the bridge sends up, in order, batch by batch.

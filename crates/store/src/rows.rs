@@ -27,6 +27,9 @@ pub struct Progress {
     pub heard_at: Option<Timestamp>,
     /// Permission asks that were refused.
     pub refused: u64,
+    /// The model that the run was given, as `provider/model` with its variant.
+    #[serde(default)]
+    pub model: Option<String>,
 }
 
 /// A registered delegation's place.

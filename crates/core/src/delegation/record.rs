@@ -21,6 +21,16 @@ pub struct Model {
     pub variant: Option<String>,
 }
 
+impl std::fmt::Display for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.provider, self.model)?;
+        match &self.variant {
+            Some(variant) => write!(f, " ({variant})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What the child may do, and how far that is enforced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Access {

@@ -112,15 +112,8 @@ fn describe(
     heading: &title::Heading,
     text: String,
 ) -> Artifact {
-    let model = record.spec.model.as_ref().map(|model| {
-        let variant = model.variant.as_ref().map(|v| format!(" ({v})"));
-        format!(
-            "{}/{}{}",
-            model.provider,
-            model.model,
-            variant.unwrap_or_default()
-        )
-    });
+    let given = record.spec.model.as_ref().map(ToString::to_string);
+    let model = progress.model.clone().or(given);
     let answer = if outcome.state == State::Complete {
         text
     } else {

@@ -12,6 +12,7 @@ use brigade_core::id::{Attempt, SessionId};
 use brigade_core::permission::{Action, Rule};
 use brigade_core::text::title;
 use brigade_os::process::ProcessId;
+use brigade_protocol::bridge::ShellRule;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -60,6 +61,7 @@ impl Engine {
             self.parent_deleted(record.spec.parent.as_str()).await;
             return;
         };
+        lock(&entry.live).progress.model = model.as_ref().map(ToString::to_string);
         let (signals, receiver) = mpsc::channel(SIGNALS);
         let log = Arc::new(Log {
             engine: self.clone(),
@@ -71,6 +73,7 @@ impl Engine {
             directory: record.spec.directory.clone(),
             signals: signals.clone(),
             child: std::sync::Mutex::new(None),
+            shell: shell_rules(&rules),
         });
         let spec = run_spec(&record, rules, model, base_ms, fresh);
         let transport = Arc::new(ProcessTransport::new(self.hub().clone(), process));
@@ -310,6 +313,40 @@ fn run_spec(
     }
 }
 
+/// What the rules let the shell run, for the bridge to hold: in the host a person's "always" would
+/// come after them.
+fn shell_rules(rules: &[Rule]) -> Vec<ShellRule> {
+    rules
+        .iter()
+        .filter(|rule| rule.permission == "bash")
+        .map(|rule| ShellRule {
+            pattern: regex_of(&rule.pattern),
+            allow: rule.action == Action::Allow,
+        })
+        .collect()
+}
+
+/// The host's wildcard as a regular expression: `*` any text, `?` one character, a trailing ` *` optional.
+fn regex_of(pattern: &str) -> String {
+    let (body, optional) = match pattern.strip_suffix(" *") {
+        Some(body) => (body, "( .*)?"),
+        None => (pattern, ""),
+    };
+    let mut regex = String::from("^");
+    for c in body.chars() {
+        match c {
+            '*' => regex.push_str(".*"),
+            '?' => regex.push('.'),
+            c if r"\.+^${}()|[]/".contains(c) => {
+                regex.push('\\');
+                regex.push(c);
+            }
+            c => regex.push(c),
+        }
+    }
+    regex + optional + "$"
+}
+
 /// Where the driver's reports go.
 struct Log {
     engine: Engine,
@@ -321,6 +358,7 @@ struct Log {
     saved: std::sync::Mutex<Option<Instant>>,
     signals: mpsc::Sender<Signal>,
     child: std::sync::Mutex<Option<String>>,
+    shell: Vec<ShellRule>,
 }
 
 impl Log {
@@ -346,7 +384,7 @@ impl Log {
     /// After a reconnection the bridge has to be told anew what to forward.
     fn rewatch(&self, connection: &Connection) {
         if let Some(child) = lock(&self.child).as_deref() {
-            self.engine.hub().watch(connection, child);
+            self.engine.hub().watch(connection, child, &self.shell);
         }
     }
 
@@ -375,7 +413,9 @@ impl RunLog for Log {
                 .route(session.as_str(), self.signals.clone());
             // In force for every later call: both go down the same stream, in order.
             if let Some(connection) = self.engine.hub().of_process(&self.process) {
-                self.engine.hub().watch(&connection, session.as_str());
+                self.engine
+                    .hub()
+                    .watch(&connection, session.as_str(), &self.shell);
             }
         }
         .boxed()
@@ -500,5 +540,18 @@ impl RunLog for Log {
             }
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::regex_of;
+
+    #[test]
+    fn wildcards_become_anchored_expressions() {
+        assert_eq!(regex_of("git diff*"), "^git diff.*$");
+        assert_eq!(regex_of("git log *"), "^git log( .*)?$");
+        assert_eq!(regex_of("a.b?(c)"), r"^a\.b.\(c\)$");
+        assert_eq!(regex_of("*"), "^.*$");
     }
 }

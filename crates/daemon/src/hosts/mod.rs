@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use brigade_agents::opencode::{EventKind, HostEvent, Reply, Signal as RunSignal};
 use brigade_core::id::{ProjectId, SessionId};
 use brigade_os::process::ProcessId;
-use brigade_protocol::bridge::{Directory, Down, OwnedSession, Register, Up};
+use brigade_protocol::bridge::{Directory, Down, OwnedSession, Register, ShellRule, Up};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
@@ -425,10 +425,11 @@ impl Hub {
         self.bump();
     }
 
-    /// Asks every bridge to forward a child's events; only the one that runs it will see any.
-    pub(crate) fn watch(&self, connection: &Connection, child: &str) {
+    /// Has a bridge forward a child's events, and hold its shell to these rules.
+    pub(crate) fn watch(&self, connection: &Connection, child: &str, shell: &[ShellRule]) {
         connection.send(Down::Watch {
             sessions: vec![child.to_owned()],
+            shell: shell.to_vec(),
         });
     }
 }

@@ -126,10 +126,11 @@ pub(super) fn details(engine: &Engine, row: &Row, events: &[EventRow]) -> Detail
         prompt: spec.prompt.clone(),
         child: record.child.as_ref().map(ToString::to_string),
         directory: spec.directory.clone(),
-        model: spec.model.as_ref().map(|model| match &model.variant {
-            Some(variant) => format!("{}/{} ({variant})", model.provider, model.model),
-            None => format!("{}/{}", model.provider, model.model),
-        }),
+        model: row
+            .progress
+            .model
+            .clone()
+            .or_else(|| spec.model.as_ref().map(ToString::to_string)),
         access: if spec.access.open.is_empty() {
             "enforced".to_owned()
         } else {
