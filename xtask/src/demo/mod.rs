@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: the main job for real, in a throwaway project of the real OpenCode.
 
+mod look;
 mod own;
 mod play;
 mod stage;

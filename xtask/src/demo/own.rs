@@ -13,6 +13,7 @@ use std::time::Duration;
 use brigade_testkit::{Sandbox, Serve};
 use serde_json::{Value, json};
 
+use super::look::list;
 use super::stage::PIECES;
 use super::transcript::{Transcript, Who};
 use crate::error::{Error, Result, io};
@@ -273,14 +274,6 @@ async fn follow(sandbox: &Sandbox, id: &str) -> Result<String> {
         .and_then(|row| row["state"].as_str())
         .unwrap_or("unknown")
         .to_owned())
-}
-
-async fn list(sandbox: &Sandbox) -> Result<Vec<Value>> {
-    let listed = sandbox.brigade(&["list", "--json"]).await?.json()?;
-    Ok(listed["delegations"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default())
 }
 
 #[cfg(test)]

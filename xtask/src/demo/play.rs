@@ -1,23 +1,25 @@
 //! The scripted conversation, scene by scene, each with what must be true after it.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use brigade_testkit::model::script::Op;
 use brigade_testkit::opencode::VERSION;
 use brigade_testkit::{Events, Kind, Message, Record, Sandbox, Script, Serve};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::look::{
+    NOTICE, all_texts, answer, artifact, children_tools, is_waking, list, shell, started, took_ms,
+    tool_calls,
+};
 use super::stage::{PIECES, Piece};
 use super::transcript::{Transcript, Who};
-use crate::error::{Error, Result, io};
+use crate::error::{Error, Result};
 use crate::say;
 
 /// How long anything may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
-const NOTICE: &str = "<task-notification>";
+/// Opens a ledger.
 const LEDGER: &str = "<delegation-ledger>";
 
 const BEGIN: &str =
@@ -462,102 +464,20 @@ async fn artifacts(sandbox: &Sandbox, script: &mut Transcript) -> Result<()> {
         rows.len() == 4 && rows.iter().all(|row| row["state"] == "complete"),
         "all four are complete",
     );
-    for row in rows {
+    let mut whole = true;
+    for row in &rows {
         let path = PathBuf::from(row["artifact"].as_str().unwrap_or_default());
-        let good = artifact(&path)?;
+        whole &= artifact(&path)?;
         script.now(Who::Scene, &path.display().to_string());
-        script.expect(
-            good,
-            "the artifact is there, whole, and for this user alone",
-        );
     }
+    script.expect(
+        whole,
+        "the artifacts are there, whole, and for this user alone",
+    );
     let found = shell(sandbox, script, &["search", "sixty", "times"]).await?;
     script.expect(
         found.contains(PIECES[1].title),
         "a search finds the second by its words",
     );
     Ok(())
-}
-
-/// Whether an artifact opens with its title and can be read by this user only.
-fn artifact(path: &Path) -> Result<bool> {
-    let what = || format!("read {}", path.display());
-    let text = fs::read_to_string(path).map_err(io(what()))?;
-    let mode = fs::metadata(path).map_err(io(what()))?.permissions().mode() & 0o777;
-    Ok(text.starts_with("# ") && text.contains("**Status:** complete") && mode == 0o600)
-}
-
-/// Runs a command of ours and shows it.
-async fn shell(sandbox: &Sandbox, script: &mut Transcript, args: &[&str]) -> Result<String> {
-    let done = sandbox.brigade(args).await?;
-    let output = format!("{}\n{}", done.stdout, done.stderr);
-    script.now(
-        Who::Shell,
-        &format!("$ brigade {}\n{}", args.join(" "), output.trim_end()),
-    );
-    if done.code() != Some(0) {
-        script.expect(false, &format!("brigade {} ends well", args.join(" ")));
-    }
-    Ok(done.stdout)
-}
-
-/// All delegations of the project, newest first.
-async fn list(sandbox: &Sandbox) -> Result<Vec<Value>> {
-    let listed = sandbox.brigade(&["list", "--json"]).await?.json()?;
-    Ok(listed["delegations"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default())
-}
-
-fn is_waking(record: &Record, session: &str) -> bool {
-    record.kind == Kind::Turn
-        && record.session.as_deref() == Some(session)
-        && record.step == 0
-        && record.prompt.contains(NOTICE)
-}
-
-fn children_tools(sandbox: &Sandbox, children: &[String]) -> Vec<Vec<String>> {
-    let turns = sandbox.model().turns();
-    let first = |child: &String| {
-        turns
-            .iter()
-            .find(|turn| turn.session.as_ref() == Some(child))
-            .map(Record::tools)
-    };
-    children.iter().filter_map(first).collect()
-}
-
-fn tool_calls<'a>(messages: &'a [Message], tool: &str) -> Vec<&'a Value> {
-    let parts = messages.iter().flat_map(|message| &message.parts);
-    parts
-        .filter(|part| part["type"] == "tool" && part["tool"] == tool)
-        .collect()
-}
-
-fn started(call: &Value) -> Option<String> {
-    let line = call["state"]["output"].as_str()?.lines().next()?;
-    line.strip_prefix("Delegation started: ").map(str::to_owned)
-}
-
-fn took_ms(call: &Value) -> Option<u64> {
-    let time = &call["state"]["time"];
-    Some(time["end"].as_u64()? - time["start"].as_u64()?)
-}
-
-fn answer(messages: &[Message]) -> String {
-    messages
-        .iter()
-        .rev()
-        .find(|message| message.role() == "assistant")
-        .map(Message::text)
-        .unwrap_or_default()
-}
-
-fn all_texts(messages: &[Message]) -> String {
-    let parts = messages.iter().flat_map(|message| &message.parts);
-    parts
-        .filter_map(|part| part["text"].as_str())
-        .collect::<Vec<_>>()
-        .join("\n")
 }

@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::say;
 
 /// Columns for a text, behind time and speaker.
-const WIDTH: usize = 100;
-/// Lines of a text that are shown.
-const LINES: usize = 14;
+const WIDTH: usize = 110;
+/// Lines of a text that are shown, and of one of a kind that was shown before.
+const LINES: (usize, usize) = (16, 4);
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub(super) struct Transcript {
     shown: HashSet<String>,
     checks: usize,
     failures: Vec<String>,
+    kinds: HashSet<String>,
     colours: bool,
     scenes: usize,
 }
@@ -82,6 +83,7 @@ impl Transcript {
             shown: HashSet::new(),
             checks: 0,
             failures: Vec::new(),
+            kinds: HashSet::new(),
             colours: std::io::stdout().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             scenes: 0,
@@ -97,7 +99,7 @@ impl Transcript {
 
     /// Somebody says something now.
     pub(super) fn now(&self, who: Who, text: &str) {
-        self.at(self.begun.elapsed().as_secs_f64(), who, text);
+        self.at(self.begun.elapsed().as_secs_f64(), who, text, LINES.0);
     }
 
     /// What a session has that was not shown yet.
@@ -155,7 +157,7 @@ impl Transcript {
     }
 
     /// Shows a part if it is complete; says whether there is nothing more to come of it.
-    fn part(&self, message: &Message, part: &Value) -> bool {
+    fn part(&mut self, message: &Message, part: &Value) -> bool {
         let created = message.info["time"]["created"].as_u64();
         let text = part["text"].as_str().unwrap_or_default();
         match (message.role(), part["type"].as_str().unwrap_or_default()) {
@@ -168,7 +170,12 @@ impl Transcript {
                 } else {
                     Who::Person
                 };
-                self.at_ms(created, who, text);
+                let lines = if who == Who::Unseen {
+                    self.lines("notice")
+                } else {
+                    LINES.0
+                };
+                self.at_ms(created, who, text, lines);
                 true
             }
             ("assistant", "text") => {
@@ -183,7 +190,12 @@ impl Transcript {
                 } else {
                     text.to_owned()
                 };
-                self.at_ms(end.or(created), who, &text);
+                self.at_ms(
+                    part["time"]["start"].as_u64().or(created),
+                    who,
+                    &text,
+                    LINES.0,
+                );
                 end.is_some()
             }
             (_, "tool") => self.tool(part),
@@ -191,7 +203,7 @@ impl Transcript {
         }
     }
 
-    fn tool(&self, part: &Value) -> bool {
+    fn tool(&mut self, part: &Value) -> bool {
         let state = &part["state"];
         let times = (
             state["time"]["start"].as_u64(),
@@ -206,15 +218,13 @@ impl Transcript {
             .flatten()
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
-        let call = format!(
-            "{}({})",
-            part["tool"].as_str().unwrap_or_default(),
-            arguments.join(", ")
-        );
+        let tool = part["tool"].as_str().unwrap_or_default();
+        let call = format!("{tool}({})", arguments.join(", "));
         let output = state["output"]
             .as_str()
             .or(state["error"].as_str())
             .unwrap_or_default();
+        let lines = self.lines(tool);
         self.at_ms(
             Some(start),
             Who::Tool,
@@ -223,21 +233,31 @@ impl Transcript {
                 end - start,
                 indented(output)
             ),
+            lines,
         );
         true
     }
 
-    fn at_ms(&self, at: Option<u64>, who: Who, text: &str) {
+    /// How many lines of this kind of text are shown: the first is shown at length.
+    fn lines(&mut self, kind: &str) -> usize {
+        if self.kinds.insert(kind.to_owned()) {
+            LINES.0
+        } else {
+            LINES.1
+        }
+    }
+
+    fn at_ms(&self, at: Option<u64>, who: Who, text: &str, limit: usize) {
         let since = at.unwrap_or(self.begun_ms).saturating_sub(self.begun_ms);
         // Well within what a float holds exactly.
         #[expect(clippy::cast_precision_loss)]
-        self.at(since as f64 / 1000.0, who, text);
+        self.at(since as f64 / 1000.0, who, text, limit);
     }
 
-    fn at(&self, seconds: f64, who: Who, text: &str) {
+    fn at(&self, seconds: f64, who: Who, text: &str, limit: usize) {
         let lines = wrapped(text, WIDTH);
-        let hidden = lines.len().saturating_sub(LINES);
-        for (index, line) in lines.iter().take(LINES).enumerate() {
+        let hidden = lines.len().saturating_sub(limit);
+        for (index, line) in lines.iter().take(limit).enumerate() {
             let head = if index == 0 {
                 format!("{seconds:7.2}s  {:8}", who.name())
             } else {
@@ -270,23 +290,25 @@ fn indented(text: &str) -> String {
         .join("\n")
 }
 
-/// Breaks lines at spaces; what is longer than a line is cut there.
+/// Breaks lines that are too long at spaces, and leaves the others as they are.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in text.trim_end().lines() {
+        if line.chars().count() <= width {
+            lines.push(line.to_owned());
+            continue;
+        }
         let indent: String = line.chars().take_while(|char| *char == ' ').collect();
         let mut current = indent.clone();
-        for word in line.split(' ').filter(|word| !word.is_empty()) {
+        for word in line[indent.len()..].split_inclusive(' ') {
             let used = current.chars().count();
-            if used > indent.len() && used + 1 + word.chars().count() > width {
-                lines.push(std::mem::replace(&mut current, indent.clone()));
-            }
-            if current.len() > indent.len() {
-                current.push(' ');
+            if used > indent.len() && used + word.trim_end().chars().count() > width {
+                lines.push(current.trim_end().to_owned());
+                current.clone_from(&indent);
             }
             current.push_str(word);
         }
-        lines.push(current.chars().take(width * 2).collect());
+        lines.push(current.trim_end().to_owned());
     }
     if lines.is_empty() {
         lines.push(String::new());
@@ -303,5 +325,6 @@ mod tests {
         assert_eq!(wrapped("  one two three", 9), ["  one two", "  three"]);
         assert_eq!(wrapped("a\n\nb", 9), ["a", "", "b"]);
         assert_eq!(wrapped("", 9), [""]);
+        assert_eq!(wrapped("a  b", 9), ["a  b"]);
     }
 }
