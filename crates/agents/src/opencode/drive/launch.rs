@@ -198,7 +198,7 @@ impl Driver {
                 ..Evidence::default()
             },
         ) {
-            Verdict::Ended { end, answer, usage } if true || end != RunEnd::Aborted => {
+            Verdict::Ended { end, answer, usage } if end != RunEnd::Aborted => {
                 Err(Exit::Ended { end, answer, usage })
             }
             _ => Ok(Found::CutOff),
