@@ -200,12 +200,16 @@ impl Host {
     }
 
     pub(crate) fn set_busy(&self, child: &str, busy: bool) {
+        let kind = if busy { "busy" } else { "idle" };
+        self.set_status(child, &json!({"type": kind}));
+    }
+
+    /// What the status map says; it leaves out what is idle.
+    pub(crate) fn set_status(&self, child: &str, status: &Value) {
         let mut state = self.state.lock().unwrap();
         state.status.retain(|(session, _)| session != child);
-        if busy {
-            state
-                .status
-                .push((child.to_owned(), json!({"type": "busy"})));
+        if status["type"] != "idle" {
+            state.status.push((child.to_owned(), status.clone()));
         }
     }
 
