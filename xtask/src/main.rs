@@ -4,7 +4,9 @@ mod ci;
 mod demo;
 mod error;
 mod model;
+mod screenshot;
 mod steps;
+mod svg;
 mod tests;
 mod texts;
 
@@ -32,6 +34,8 @@ enum Task {
     Test,
     /// Run everything that must hold before a change lands
     Ci,
+    /// Take the pictures in the docs anew
+    Screenshot,
     /// Serve the scripted model until stopped, to try things by hand
     Model(model::Args),
     /// Write the bridge's copy of the rules and the tools' schemas anew
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&args),
         Task::Test => tests::run(),
         Task::Ci => ci::run(),
+        Task::Screenshot => screenshot::run(),
         Task::Model(args) => model::run(&args),
         Task::Texts(args) => texts::run(&args),
     };

@@ -14,6 +14,7 @@ use crate::steps::{cargo, run as run_command};
 use crate::{block_on, root, say};
 use transcript::Transcript;
 
+pub(crate) use stage::teach_by_hand;
 use stage::{agents, project};
 
 /// How to show it.

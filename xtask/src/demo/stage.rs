@@ -121,7 +121,7 @@ impl Piece {
 }
 
 /// Teaches the scripted model to be of some use to a person who tries it by hand.
-pub(super) fn teach_by_hand(sandbox: &Sandbox) {
+pub(crate) fn teach_by_hand(sandbox: &Sandbox) {
     let model = sandbox.model();
     let (first, second, third) = (&PIECES[0], &PIECES[1], &PIECES[2]);
     for (piece, seconds) in [(first, 4), (second, 8), (third, 12)] {

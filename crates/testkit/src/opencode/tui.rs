@@ -85,10 +85,23 @@ impl Tui {
     /// # Errors
     /// When it can't be started.
     pub fn program(sandbox: &Sandbox, program: &Path, args: &[&str]) -> Result<Self> {
+        Self::sized(sandbox, program, args, (ROWS, COLUMNS))
+    }
+
+    /// As [`Self::program`], on a screen of so many rows and columns.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn sized(
+        sandbox: &Sandbox,
+        program: &Path,
+        args: &[&str],
+        (rows, columns): (NonZeroU16, NonZeroU16),
+    ) -> Result<Self> {
         let failed = |error: &dyn std::fmt::Display| Error::Pty(error.to_string());
         let size = PtySize {
-            rows: ROWS.get(),
-            cols: COLUMNS.get(),
+            rows: rows.get(),
+            cols: columns.get(),
             pixel_width: 0,
             pixel_height: 0,
         };
@@ -117,7 +130,7 @@ impl Tui {
             .map_err(|error| failed(&error))?;
         let writer = pair.master.take_writer().map_err(|error| failed(&error))?;
         let keyboard = Arc::new(Mutex::new(writer));
-        let parser = vt100::Parser::new_with_callbacks(ROWS, COLUMNS, 0, Replies::default());
+        let parser = vt100::Parser::new_with_callbacks(rows, columns, 0, Replies::default());
         let screen = Arc::new(Watched::new(Screen {
             parser,
             ended: false,
@@ -142,6 +155,11 @@ impl Tui {
     #[must_use]
     pub fn text(&self) -> String {
         self.screen.read(|screen| screen.parser.screen().contents())
+    }
+
+    /// Looks at the screen with its colours.
+    pub fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
+        self.screen.read(|screen| look(screen.parser.screen()))
     }
 
     /// Waits until the screen shows `text`.

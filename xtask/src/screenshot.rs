@@ -1,0 +1,88 @@
+//! `cargo xtask screenshot`: the pictures in the docs, taken of the real programs.
+
+use std::fs;
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::time::Duration;
+
+use brigade_testkit::{Sandbox, Script, Tui};
+
+use crate::error::{Error, Result, io};
+use crate::steps::{cargo, run as run_command};
+use crate::{block_on, demo, root, say, svg};
+
+/// Rows and columns of the pictures.
+const SIZE: (NonZeroU16, NonZeroU16) =
+    (NonZeroU16::new(62).unwrap(), NonZeroU16::new(108).unwrap());
+/// What the person goes on with.
+const MEANWHILE: &str = "Good. Is the first one back?";
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Takes all pictures anew.
+///
+/// # Errors
+/// When OpenCode does not show what it should, or a file can't be written.
+pub(crate) fn run() -> Result<()> {
+    run_command(cargo(&["build", "--quiet", "--package", "brigade"]))?;
+    block_on(async {
+        let sandbox = demo::sandbox().await?;
+        sandbox.brigade(&["install", "opencode"]).await?;
+        demo::teach_by_hand(&sandbox);
+        sandbox.model().when(
+            MEANWHILE,
+            Script::saying(
+                "Yes: the token check comes first. I will know more when the other two are back.",
+            ),
+        );
+        let tui = Tui::sized(&sandbox, sandbox.opencode(), &[], SIZE)?;
+        tui.wait_for("commands", LIMIT).await?;
+        tui.line("Our login got slow. Please delegate what can be looked into.")
+            .await?;
+        tui.wait_for("Three are under way", LIMIT).await?;
+        tui.wait_for("2 under way", LIMIT).await?;
+        tui.line(MEANWHILE).await?;
+        tui.wait_for("all 3 ended", LIMIT).await?;
+        tui.wait_for("All three are back", LIMIT).await?;
+        tui.until("the end of the turn", LIMIT, |screen| {
+            !screen.contains("interrupt")
+        })
+        .await?;
+        if tui.text().matches("all 3 ended").count() != 1 {
+            return Err(Error::Wrong(format!(
+                "the last notice is not shown once:\n{}",
+                tui.text()
+            )));
+        }
+        save(
+            &tui,
+            "delegating.svg",
+            "OpenCode's terminal UI: three pieces of work were delegated, their notices came in, and the agent went on by itself",
+        )?;
+        drop(tui);
+        list(&sandbox).await
+    })
+}
+
+/// The same delegations on the command line.
+async fn list(sandbox: &Sandbox) -> Result<()> {
+    let program = sandbox.brigade_program()?.to_owned();
+    let size = (NonZeroU16::new(8).unwrap_or(SIZE.0), SIZE.1);
+    let tui = Tui::sized(sandbox, &program, &["list"], size)?;
+    tui.ended(LIMIT).await?;
+    save(
+        &tui,
+        "list.svg",
+        "brigade list: three delegations with their states and titles",
+    )
+}
+
+fn save(tui: &Tui, name: &str, title: &str) -> Result<()> {
+    let folder = root().join("docs/images");
+    fs::create_dir_all(&folder).map_err(io(format!("make {}", folder.display())))?;
+    let path = folder.join(name);
+    let picture = tui.look(|screen| svg::draw(screen, title));
+    fs::write(&path, picture).map_err(io(format!("write {}", path.display())))?;
+    let shown = path.strip_prefix(root()).unwrap_or(Path::new(name));
+    say(&format!("wrote {}", shown.display()));
+    Ok(())
+}
