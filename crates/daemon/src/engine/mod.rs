@@ -235,6 +235,8 @@ impl Engine {
         self.dispatch_with(id, command, None, None).await
     }
 
+    /// The same, carried through by a task of its own: whoever asks may be dropped at any moment (a client
+    /// hangs up, a run loses its host), and the record in memory must not part from the one in the store.
     async fn dispatch_with(
         &self,
         id: &DelegationId,
@@ -245,9 +247,26 @@ impl Engine {
         let entry = self
             .entry(id)
             .ok_or_else(|| DispatchError::NotActive(id.clone()))?;
+        let engine = self.clone();
+        let step = async move { engine.step(&entry, &command, text, ended).await };
+        match self.0.tasks.spawn(step).await {
+            Ok(result) => result,
+            Err(error) => {
+                Err(StoreError::internal(format!("a transition broke off: {error}")).into())
+            }
+        }
+    }
+
+    async fn step(
+        &self,
+        entry: &Arc<Entry>,
+        command: &Command,
+        text: Option<String>,
+        ended: Option<Ended>,
+    ) -> Result<(), DispatchError> {
         let (effects, after) = {
             let mut active = entry.active.lock().await;
-            let transition = active.delegation.apply(&command)?;
+            let transition = active.delegation.apply(command)?;
             self.store_events(&mut active, transition.events, text, ended)
                 .await?;
             (transition.effects, active.delegation.clone())
@@ -255,12 +274,13 @@ impl Engine {
         if let Phase::Stopping { cause } = after.phase {
             entry.stop.send_replace(Some(cause));
         }
-        entry.bump();
         self.0.activity.notify_one();
         self.0.ledgers.touch(self, after.spec.root.as_str());
         for effect in effects {
-            self.carry_out(&entry, &after, effect);
+            self.carry_out(entry, &after, effect);
         }
+        // Last, so that who is woken by the end finds the entry gone: no later change would wake it.
+        entry.bump();
         Ok(())
     }
 

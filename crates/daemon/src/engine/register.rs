@@ -121,21 +121,32 @@ impl Engine {
                 mend: "Wait for some of them to end.".to_owned(),
             });
         }
-        loop {
-            let at = spec.registered_at;
-            match self.0.store.register(spec.clone(), at).await {
-                Ok(Registration::New(row)) => return Ok(self.registered(spec, &row)),
-                Ok(Registration::Existing { row, active }) => {
-                    return Ok(Started {
-                        delegation: row.delegation,
-                        existing: true,
-                        active,
-                    });
+        let engine = self.clone();
+        // A task of its own: the caller may hang up at any moment, and what the store has taken in must
+        // be known here too, or nobody would ever start it.
+        let stored = self.0.tasks.spawn(async move {
+            loop {
+                let at = spec.registered_at;
+                match engine.0.store.register(spec.clone(), at).await? {
+                    Registration::New(row) => return Ok(engine.registered(spec, &row)),
+                    Registration::Existing { row, active } => {
+                        return Ok(Started {
+                            delegation: row.delegation,
+                            existing: true,
+                            active,
+                        });
+                    }
+                    Registration::IdTaken => spec.id = engine.draw_id(),
                 }
-                Ok(Registration::IdTaken) => spec.id = self.draw_id(),
-                Err(error) => return Err(unavailable(&error)),
             }
-        }
+        });
+        let started = match stored.await {
+            Ok(started) => started,
+            Err(error) => Err(StoreError::internal(format!(
+                "a registration broke off: {error}"
+            ))),
+        };
+        started.map_err(|error| unavailable(&error))
     }
 
     fn registered(&self, spec: Spec, row: &brigade_store::Registered) -> Started {

@@ -7,7 +7,7 @@ use brigade_agents::opencode::{
     AbortVerdict, Api, ApiError, DriveOutcome, Fenced, Progress as Doing, Refusal, RunLog, RunSpec,
     Signal, Usage, drive,
 };
-use brigade_core::delegation::{Command, Delegation, Model, StopCause};
+use brigade_core::delegation::{Command, Delegation, Model, RunEnd, StopCause};
 use brigade_core::id::{Attempt, SessionId};
 use brigade_core::permission::{Action, Rule};
 use brigade_core::text::title;
@@ -30,6 +30,22 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 const SIGNALS: usize = 1_024;
 /// How many of the parent's last messages are looked at for its model.
 const TAIL: usize = 20;
+
+/// How often a host may fail to tell of the parent session, which takes some seconds, before the run ends.
+const MAX_FAILURES: u32 = 6;
+
+/// What the parent session says to a run.
+enum Prepared {
+    /// The child's rules and model.
+    From {
+        rules: Vec<Rule>,
+        model: Option<Model>,
+    },
+    /// It exists no more.
+    ParentGone,
+    /// The host fails to tell.
+    Unreadable(String),
+}
 
 impl Engine {
     /// Drives one attempt. Returns when it has ended, was interrupted, or is fenced off.
@@ -57,9 +73,28 @@ impl Engine {
                 return;
             }
         };
-        let Some((rules, model)) = prepared else {
-            self.parent_deleted(record.spec.parent.as_str()).await;
-            return;
+        let (rules, model) = match prepared {
+            Prepared::From { rules, model } => (rules, model),
+            Prepared::ParentGone => {
+                self.parent_deleted(record.spec.parent.as_str()).await;
+                self.0
+                    .delivery
+                    .parent_gone(record.spec.parent.as_str())
+                    .await;
+                // The stop is ordered, and it is this run that has to see it through: a child that is
+                // still there is aborted, one that was never made needs nothing.
+                (record.spec.access.rules.clone(), record.spec.model.clone())
+            }
+            Prepared::Unreadable(message) => {
+                let end = RunEnd::HostError { message };
+                let command = Command::RunEnded {
+                    attempt,
+                    end,
+                    ran_ms: base_ms,
+                };
+                self.insist(&entry.id, command, None).await;
+                return;
+            }
         };
         lock(&entry.live).progress.model = model.as_ref().map(ToString::to_string);
         let (signals, receiver) = mpsc::channel(SIGNALS);
@@ -134,30 +169,37 @@ impl Engine {
         }
     }
 
-    /// Reads what the parent session has a say in: its own denies, and its model. None when the parent
-    /// is gone.
-    async fn prepare(
-        &self,
-        record: &Delegation,
-        process: &ProcessId,
-    ) -> Option<(Vec<Rule>, Option<Model>)> {
+    /// Reads what the parent session has a say in: its own denies, and its model.
+    async fn prepare(&self, record: &Delegation, process: &ProcessId) -> Prepared {
         let spec = &record.spec;
+        let mut failures = 0;
         loop {
             let connection = self.hub().connected(process).await;
             let api = Api::new(Arc::clone(&connection) as _, spec.directory.clone());
-            match inherit(&api, record).await {
-                Ok(inherited) => return inherited,
-                Err(ApiError::Transport(error)) => {
-                    tracing::info!(id = %spec.id, %error, "the host did not answer; asking again");
-                    tokio::select! {
-                        () = connection.closed.cancelled() => {}
-                        () = tokio::time::sleep(RETRY.0) => {}
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(id = %spec.id, %error, "the parent could not be read; its agent's rules and default model hold");
-                    return Some((spec.access.rules.clone(), spec.model.clone()));
-                }
+            let error = match inherit(&api, record).await {
+                Ok(Some((rules, model))) => return Prepared::From { rules, model },
+                Ok(None) => return Prepared::ParentGone,
+                Err(error) => error,
+            };
+            if !matches!(error, ApiError::Transport(_)) {
+                failures += 1;
+            }
+            if failures > MAX_FAILURES {
+                // A child that exists has its rules; none is made that may have more than its parent.
+                return match record.child {
+                    Some(_) => Prepared::From {
+                        rules: spec.access.rules.clone(),
+                        model: spec.model.clone(),
+                    },
+                    None => Prepared::Unreadable(format!(
+                        "the parent session, whose restrictions the child shares, could not be read: {error}"
+                    )),
+                };
+            }
+            tracing::info!(id = %spec.id, %error, "the host did not tell of the parent; asking again");
+            tokio::select! {
+                () = connection.closed.cancelled() => {}
+                () = tokio::time::sleep(RETRY.0 * (failures + 1)) => {}
             }
         }
     }
@@ -467,9 +509,11 @@ impl RunLog for Log {
                 due
             };
             if due {
+                // Nothing seen yet is no reason to forget what an earlier daemon or attempt has seen.
                 let partial = lock(&self.entry.live).partial.clone();
+                let partial = (!partial.is_empty()).then_some(&*partial);
                 self.engine
-                    .save(&self.entry, self.attempt, Some(&partial), ran_ms)
+                    .save(&self.entry, self.attempt, partial, ran_ms)
                     .await;
             }
             Ok(())

@@ -2,10 +2,11 @@
 //! run on does not hold up those behind it.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
 use brigade_core::delegation::{Command, Delegation};
-use brigade_core::id::DelegationId;
+use brigade_core::id::{DelegationId, ProjectId, SessionId};
 
 use super::{DispatchError, Engine, Entry};
 use crate::hosts::lock;
@@ -24,6 +25,18 @@ struct State {
     waiting: BTreeMap<i64, DelegationId>,
     order: std::collections::HashMap<DelegationId, i64>,
     holding: HashSet<DelegationId>,
+}
+
+impl Entry {
+    /// Where it may run, if it waits for that: installation, project and parent session.
+    async fn startable_at(&self) -> Option<(String, ProjectId, SessionId)> {
+        let active = self.active.lock().await;
+        let spec = &active.delegation.spec;
+        active
+            .delegation
+            .is_startable()
+            .then(|| (spec.host.clone(), spec.project.clone(), spec.parent.clone()))
+    }
 }
 
 impl Engine {
@@ -46,9 +59,9 @@ impl Engine {
         {
             let mut state = lock(&self.0.schedule.state);
             state.holding.remove(&entry.id);
-            if after.is_startable()
-                && let Some(order) = state.order.get(&entry.id).copied()
-            {
+            if !after.is_startable() {
+                state.order.remove(&entry.id);
+            } else if let Some(order) = state.order.get(&entry.id).copied() {
                 state.waiting.insert(order, entry.id.clone());
             }
         }
@@ -72,30 +85,30 @@ impl Engine {
     async fn schedule_pass(&self) {
         let _one_at_a_time = self.0.schedule.pass.lock().await;
         let limit = self.0.configs.user().limits.concurrent as usize;
-        let candidates: Vec<(i64, DelegationId)> = lock(&self.0.schedule.state)
-            .waiting
-            .iter()
-            .map(|(order, id)| (*order, id.clone()))
-            .collect();
-        for (order, id) in candidates {
-            if lock(&self.0.schedule.state).holding.len() >= limit {
+        let mut passed = i64::MIN;
+        loop {
+            let next = {
+                let state = lock(&self.0.schedule.state);
+                if state.holding.len() >= limit {
+                    break;
+                }
+                let behind = (Bound::Excluded(passed), Bound::Unbounded);
+                let mut waiting = state.waiting.range(behind);
+                waiting.next().map(|(order, id)| (*order, id.clone()))
+            };
+            let Some((order, id)) = next else {
                 break;
-            }
-            let Some(entry) = self.entry(&id) else {
+            };
+            passed = order;
+            let place = match self.entry(&id) {
+                Some(entry) => entry.startable_at().await,
+                None => None,
+            };
+            let Some((host, project, parent)) = place else {
                 lock(&self.0.schedule.state).waiting.remove(&order);
                 continue;
             };
-            let record = entry.record().await;
-            if !record.is_startable() {
-                lock(&self.0.schedule.state).waiting.remove(&order);
-                continue;
-            }
-            let spec = &record.spec;
-            let Some(host) = self
-                .0
-                .hub
-                .candidate(&spec.host, &spec.project, &spec.parent)
-            else {
+            let Some(host) = self.0.hub.candidate(&host, &project, &parent) else {
                 continue;
             };
             {

@@ -24,10 +24,12 @@ pub(super) async fn handle(
                 api.engine.touch_ledger(&ours.delegation.spec.root);
                 text
             } else {
-                api.engine
-                    .entry(&id)
-                    .map(|entry| entry.live().partial.to_string())
-                    .unwrap_or_default()
+                let live = api.engine.entry(&id).map(|entry| entry.live().partial);
+                match live.filter(|text| !text.is_empty()) {
+                    Some(text) => text.to_string(),
+                    // Said before this daemon was there, or in an earlier attempt.
+                    None => api.engine.store().text(&id).await?.unwrap_or_default(),
+                }
             };
             (id, text)
         }
