@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use brigade_agents::opencode::{Api, Message, PromptBody, PromptModel, later_than};
 use brigade_core::id::{DelegationId, SessionId};
+use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::Activity;
 use brigade_store::{NoticeRow, NoticeState, WakeRow};
 
@@ -151,6 +152,18 @@ impl Delivery {
         let doubtful = notices.iter().filter(|n| n.state == NoticeState::Sending);
         let mut settled = true;
         for notice in doubtful {
+            // What was asked of a process that lives may still be carried out there: nobody else may
+            // repeat it before that process is back, or gone.
+            let sender = notice
+                .connection
+                .as_ref()
+                .and_then(|process| process.parse::<ProcessId>().ok());
+            if sender.is_some_and(|process| {
+                self.0.hub.of_process(&process).is_none() && process.is_alive()
+            }) {
+                settled = false;
+                continue;
+            }
             let Some(api) = self.reader(parent, &notice.delegation).await? else {
                 return Ok(false);
             };
