@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use brigade_core::clock::Clock;
 use brigade_os::lock::Lock;
 use brigade_os::paths::{Dirs, PathError, ensure_private_dir};
 use brigade_store::{OpenError, Store, StoreError, StorePaths};
@@ -23,7 +24,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use clock::{Clock, SystemClock};
+use clock::Chance;
+pub use clock::SystemClock;
 use config::{ConfigError, Configs};
 use engine::{Engine, Parts};
 use hosts::Hub;
@@ -38,6 +40,22 @@ pub struct Options {
     pub dirs: Dirs,
     /// Called with the socket's path once requests are served.
     pub ready: Box<dyn FnOnce(&Path) + Send>,
+    /// Where the wall-clock time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// What IDs are drawn from.
+    pub seed: u64,
+}
+
+impl Options {
+    /// The system's clock, and a seed of its own.
+    pub fn new(dirs: Dirs, ready: impl FnOnce(&Path) + Send + 'static) -> Self {
+        Self {
+            dirs,
+            ready: Box::new(ready),
+            clock: Arc::new(SystemClock),
+            seed: rand::random(),
+        }
+    }
 }
 
 /// Why the daemon did not start, or had to end.
@@ -75,7 +93,12 @@ pub enum Error {
 /// # Errors
 /// [`Error`], each saying what happened; whatever was stored stays as it is.
 pub async fn run(options: Options) -> Result<(), Error> {
-    let Options { dirs, ready } = options;
+    let Options {
+        dirs,
+        ready,
+        clock,
+        seed,
+    } = options;
     dirs.prepare_runtime()?;
     let lock_path = dirs.lock();
     let lock = Lock::acquire(&lock_path)
@@ -89,12 +112,21 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let configs = Configs::load(dirs.config_file())?;
     let _log = logging::start(&dirs.logs(), &configs.user().daemon.log)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), data = %dirs.data.display(), "the daemon starts");
-    let store = Store::open(&StorePaths {
-        db: dirs.store(),
-        artifacts: dirs.opencode_data.join("delegations"),
-        predecessor: dirs.home.join(".local/share/opencode/delegations"),
-    })?;
-    let result = serve(&dirs, configs, store.clone(), ready).await;
+    let store = Store::open(
+        &StorePaths {
+            db: dirs.store(),
+            artifacts: dirs.opencode_data.join("delegations"),
+            predecessor: dirs.home.join(".local/share/opencode/delegations"),
+        },
+        Arc::clone(&clock),
+    )?;
+    let parts = Given {
+        configs,
+        store: store.clone(),
+        clock,
+        chance: Chance::seeded(seed),
+    };
+    let result = serve(&dirs, parts, ready).await;
     store.close().await;
     if let Err(error) = &result {
         tracing::error!(%error, "the daemon ends with an error");
@@ -105,13 +137,25 @@ pub async fn run(options: Options) -> Result<(), Error> {
     result
 }
 
-async fn serve(
-    dirs: &Dirs,
+/// What serving needs besides the places.
+struct Given {
     configs: Configs,
     store: Store,
+    clock: Arc<dyn Clock>,
+    chance: Chance,
+}
+
+async fn serve(
+    dirs: &Dirs,
+    given: Given,
     ready: Box<dyn FnOnce(&Path) + Send>,
 ) -> Result<(), Error> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let Given {
+        configs,
+        store,
+        clock,
+        chance,
+    } = given;
     let (hub, signals) = Hub::new();
     let stopping = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -119,6 +163,7 @@ async fn serve(
     let engine = Engine::new(Parts {
         store,
         clock: Arc::clone(&clock),
+        chance,
         configs: configs.clone(),
         hub,
         tasks: tasks.clone(),

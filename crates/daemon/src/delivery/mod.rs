@@ -12,13 +12,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use brigade_core::clock::Clock;
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::clock::Chance;
 use crate::config::Configs;
 use crate::engine::Troubles;
 use crate::hosts::{Connection, Hub, lock};
@@ -36,6 +37,7 @@ struct Inner {
     hub: Hub,
     configs: Configs,
     clock: Arc<dyn Clock>,
+    chance: Chance,
     troubles: Troubles,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -81,6 +83,7 @@ impl Delivery {
         hub: Hub,
         configs: Configs,
         clock: Arc<dyn Clock>,
+        chance: Chance,
         troubles: Troubles,
         tasks: TaskTracker,
         stopping: CancellationToken,
@@ -90,6 +93,7 @@ impl Delivery {
             hub,
             configs,
             clock,
+            chance,
             troubles,
             tasks,
             stopping,

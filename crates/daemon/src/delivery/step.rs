@@ -235,7 +235,7 @@ impl Delivery {
                 Some(earlier) if notice.connection.as_ref() == Some(&process) => earlier.clone(),
                 _ => {
                     let now = u64::try_from(self.0.clock.now().as_millisecond()).unwrap_or(0);
-                    later_than(last.as_deref(), now, rand::random())
+                    later_than(last.as_deref(), now, self.0.chance.bits())
                 }
             };
             let planned = self

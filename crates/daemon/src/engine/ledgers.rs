@@ -44,15 +44,20 @@ impl Ledgers {
         let (ledgers, engine, root) = (self.clone(), engine.clone(), root.to_owned());
         engine.clone().spawn(async move {
             loop {
-                if let Err(error) = ledgers.push(&engine, &root).await {
+                let open = ledgers.push(&engine, &root).await.unwrap_or_else(|error| {
                     tracing::warn!(%root, %error, "the ledger could not be read; the last one stays");
-                }
+                    true
+                });
                 let mut roots = lock(&ledgers.0);
                 let Some(state) = roots.get_mut(&root) else {
                     break;
                 };
                 if !std::mem::take(&mut state.again) {
                     state.pushing = false;
+                    // Kept only as long as there is anything to show and it has been shown.
+                    if !open || state.shown.is_empty() {
+                        roots.remove(&root);
+                    }
                     break;
                 }
             }
@@ -81,24 +86,14 @@ impl Ledgers {
             .unwrap_or(0)
     }
 
-    async fn push(&self, engine: &Engine, root: &str) -> Result<(), StoreError> {
+    /// Pushes the ledger to whoever serves the session. False when nothing is running or unread.
+    async fn push(&self, engine: &Engine, root: &str) -> Result<bool, StoreError> {
         let Ok(root_id) = root.parse::<SessionId>() else {
-            return Ok(());
+            return Ok(false);
         };
-        let connections: Vec<_> = engine
-            .hub()
-            .connections()
-            .into_iter()
-            .filter(|connection| {
-                engine
-                    .hub()
-                    .sessions_of(&connection.process)
-                    .iter()
-                    .any(|session| session == root)
-            })
-            .collect();
+        let connections = engine.hub().serving(root);
         if connections.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let rows = engine.store().open_of_root(&root_id).await?;
         let now = engine.0.clock.now();
@@ -144,6 +139,6 @@ impl Ledgers {
                 summary: summary.clone(),
             });
         }
-        Ok(())
+        Ok(!rows.is_empty())
     }
 }

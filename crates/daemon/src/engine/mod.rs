@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use brigade_core::clock::Clock;
 use brigade_core::delegation::{Command, Delegation, Effect, Event, Phase, Rejected, StopCause};
 use brigade_core::id::{Attempt, DelegationId};
 use brigade_store::{Change, CommitError, Ended, Progress, Store, StoreError};
@@ -25,7 +26,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::clock::Chance;
 use crate::config::Configs;
 use crate::delivery::Delivery;
 use crate::hosts::{Hub, lock};
@@ -119,6 +120,7 @@ pub(crate) struct Engine(Arc<Inner>);
 struct Inner {
     store: Store,
     clock: Arc<dyn Clock>,
+    chance: Chance,
     configs: Configs,
     hub: Hub,
     delivery: Delivery,
@@ -135,6 +137,7 @@ struct Inner {
 pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) chance: Chance,
     pub(crate) configs: Configs,
     pub(crate) hub: Hub,
     pub(crate) tasks: TaskTracker,
@@ -152,6 +155,7 @@ impl Engine {
             parts.hub.clone(),
             parts.configs.clone(),
             Arc::clone(&parts.clock),
+            parts.chance.clone(),
             troubles.clone(),
             parts.tasks.clone(),
             parts.stopping.clone(),
@@ -159,6 +163,7 @@ impl Engine {
         Self(Arc::new(Inner {
             store: parts.store,
             clock: parts.clock,
+            chance: parts.chance,
             configs: parts.configs,
             hub: parts.hub,
             delivery,
@@ -277,7 +282,7 @@ impl Engine {
         self.0.activity.notify_one();
         self.0.ledgers.touch(self, after.spec.root.as_str());
         for effect in effects {
-            self.carry_out(entry, &after, effect);
+            self.carry_out(entry, &after, &effect);
         }
         // Last, so that who is woken by the end finds the entry gone: no later change would wake it.
         entry.bump();
@@ -328,10 +333,10 @@ impl Engine {
         Ok(())
     }
 
-    fn carry_out(&self, entry: &Arc<Entry>, after: &Delegation, effect: Effect) {
+    fn carry_out(&self, entry: &Arc<Entry>, after: &Delegation, effect: &Effect) {
         match effect {
             // Its start was recorded only just now: of a first attempt the host can know nothing.
-            Effect::Launch { attempt } => self.launch(entry, attempt, attempt == Attempt(1)),
+            Effect::Launch { attempt } => self.launch(entry, *attempt, *attempt == Attempt(1)),
             // The run's own task hears of it through the entry's stop channel.
             Effect::Abort { .. } => {}
             Effect::FreeSlot => self.free_slot(entry, after),

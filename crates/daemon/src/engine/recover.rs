@@ -39,7 +39,7 @@ impl Engine {
                     Effect::Launch { attempt } | Effect::Abort { attempt } => {
                         self.launch(&entry, attempt, false);
                     }
-                    other => self.carry_out(&entry, &record, other),
+                    other => self.carry_out(&entry, &record, &other),
                 }
             }
         }

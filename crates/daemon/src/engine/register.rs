@@ -167,7 +167,7 @@ impl Engine {
     }
 
     fn draw_id(&self) -> DelegationId {
-        DelegationId::generate(&mut rand::rng())
+        self.0.chance.draw(DelegationId::generate)
     }
 
     async fn catalogue(

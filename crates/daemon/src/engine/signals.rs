@@ -69,7 +69,7 @@ impl Engine {
                 self.0
                     .delivery
                     .taken(&connection, &session, lease, &message)
-                    .await
+                    .await;
             }
             Signal::Released { session, lease } => self.0.delivery.released(&session, lease).await,
             Signal::Handed { id, session } => {
@@ -217,7 +217,7 @@ impl Engine {
                 }
             }
             Err(error) => {
-                tracing::warn!(%session, %error, "the ledger's entries could not be read")
+                tracing::warn!(%session, %error, "the ledger's entries could not be read");
             }
         }
     }

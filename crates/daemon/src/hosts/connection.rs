@@ -49,6 +49,8 @@ pub(crate) struct Connection {
     pings: Mutex<Vec<oneshot::Sender<()>>>,
     next_call: AtomicU64,
     last_batch: AtomicU64,
+    /// Held while a batch is heard, so that batches are heard in order, each whole.
+    pub(crate) hearing: tokio::sync::Mutex<()>,
 }
 
 /// What became of a call: status and body, or why the bridge could not make it.
@@ -91,6 +93,7 @@ impl Connection {
             pings: Mutex::default(),
             next_call: AtomicU64::new(1),
             last_batch: AtomicU64::new(0),
+            hearing: tokio::sync::Mutex::default(),
         }
     }
 

@@ -140,14 +140,14 @@ impl Hub {
     /// Takes a bridge in. An earlier connection of the same process is replaced.
     pub(crate) fn register(
         &self,
-        id: String,
+        id: &str,
         process: ProcessId,
         request: Register,
     ) -> Arc<Connection> {
         let host_key = host_key(&request.host.home, &request.host.env);
         let connection = Arc::new(Connection::new(
-            id.clone(),
-            process.clone(),
+            id.to_owned(),
+            process,
             request.host,
             host_key,
             request.bridge_version,
@@ -157,10 +157,8 @@ impl Hub {
             let mut state = lock(&self.state);
             state
                 .connections
-                .insert(id.clone(), Arc::clone(&connection));
-            let replaced = state
-                .by_process
-                .insert(process.clone(), Arc::clone(&connection));
+                .insert(id.to_owned(), Arc::clone(&connection));
+            let replaced = state.by_process.insert(process, Arc::clone(&connection));
             if let Some(old) = &replaced {
                 state.connections.remove(&old.id);
             }
@@ -179,17 +177,17 @@ impl Hub {
             old.close();
         }
         tracing::info!(connection = %id, %process, mode = %connection.host.mode, "a host has connected");
-        self.signal(Signal::Connected(id.clone()));
+        self.signal(Signal::Connected(id.to_owned()));
         for dir in request.directories {
             self.signal(Signal::Opened {
-                connection: id.clone(),
+                connection: id.to_owned(),
                 directory: dir.directory,
             });
         }
         for held in request.leases {
             self.signal(match held.message {
                 Some(message) => Signal::Taken {
-                    connection: id.clone(),
+                    connection: id.to_owned(),
                     session: held.session,
                     lease: held.lease,
                     message,
@@ -225,7 +223,7 @@ impl Hub {
         };
         tracing::info!(connection = %connection.id, process = %connection.process, "a host's connection has closed");
         self.signal(Signal::Disconnected {
-            process: connection.process.clone(),
+            process: connection.process,
             sessions,
         });
         self.bump();
@@ -269,6 +267,26 @@ impl Hub {
         lock(&self.state).sessions.of_process(process)
     }
 
+    /// The connections of the processes that have shown this session.
+    pub(crate) fn serving(&self, session: &str) -> Vec<Arc<Connection>> {
+        let state = lock(&self.state);
+        let processes = state.sessions.processes(session);
+        processes
+            .iter()
+            .filter_map(|process| state.by_process.get(process).cloned())
+            .collect()
+    }
+
+    /// Lets a connection go whose bridge has registered and never opened its stream: it can be neither
+    /// asked nor heard, and its end would not be noticed.
+    pub(crate) fn drop_unopened(&self, id: &str) {
+        if let Some(connection) = self.connection(id)
+            && connection.take_stream().is_some()
+        {
+            self.disconnect(&connection);
+        }
+    }
+
     /// Remembers which project a directory belongs to.
     pub(crate) fn set_project(&self, directory: &str, project: ProjectId) {
         lock(&self.state)
@@ -283,7 +301,8 @@ impl Hub {
     }
 
     /// A host that can serve a session of this project: the session's owner where there is one, else
-    /// any lasting host of the same installation that has a directory of the project open.
+    /// any lasting host of the same installation that has a directory of the project open. A process that
+    /// has just ended is none, even if its connection's end was not heard of yet.
     pub(crate) fn candidate(
         &self,
         host_key: &str,
@@ -294,6 +313,7 @@ impl Hub {
         if let Some(owner) = state.sessions.owner(session.as_str())
             && let Some(connection) = state.by_process.get(&owner.process)
             && connection.host_key == host_key
+            && connection.process.is_alive()
         {
             return Some(Arc::clone(connection));
         }
@@ -307,6 +327,7 @@ impl Hub {
                     .iter()
                     .any(|dir| state.projects.get(&dir.directory) == Some(project))
             })
+            .filter(|connection| connection.process.is_alive())
             // The one that connected last: most likely the one the person is looking at.
             .max_by(|a, b| a.id.cmp(&b.id))
             .cloned()

@@ -47,7 +47,7 @@ impl Sessions {
         active_ms: i64,
     ) {
         self.seen.entry(session.to_owned()).or_default().insert(
-            process.clone(),
+            *process,
             Sighting {
                 directory: directory.to_owned(),
                 activity,
@@ -100,11 +100,19 @@ impl Sessions {
             .iter()
             .max_by_key(|(_, sighting)| sighting.active_ms)?;
         Some(Ownership {
-            process: process.clone(),
+            process: *process,
             directory: sighting.directory.clone(),
             activity: sighting.activity,
             contended: busy > 1 || (busy == 1 && sighting.activity == Activity::Idle),
         })
+    }
+
+    /// The processes that have shown a session.
+    pub(crate) fn processes(&self, session: &str) -> Vec<ProcessId> {
+        self.seen
+            .get(session)
+            .map(|sightings| sightings.keys().copied().collect())
+            .unwrap_or_default()
     }
 
     /// The sessions that a process owns or has shown.

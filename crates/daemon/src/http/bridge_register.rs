@@ -1,6 +1,7 @@
 //! `POST /v1/bridge/register`: a host process comes in, or comes back.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{ConnectInfo, State};
@@ -10,6 +11,9 @@ use brigade_protocol::{ErrorBody, ErrorCode, PROTOCOL};
 use uuid::Uuid;
 
 use super::{Api, Failure, Peer, hello};
+
+/// How long a bridge may take from its registration to its stream.
+const STREAM_LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) async fn handle(
     State(api): State<Api>,
@@ -49,9 +53,13 @@ pub(super) async fn handle(
         ));
     };
     let connection = Uuid::now_v7().to_string();
-    api.engine
-        .hub()
-        .register(connection.clone(), process, request);
+    let hub = api.engine.hub().clone();
+    hub.register(&connection, process, request);
+    let unopened = connection.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(STREAM_LIMIT).await;
+        hub.drop_unopened(&unopened);
+    });
     Ok(Json(Registered {
         connection,
         version: env!("CARGO_PKG_VERSION").to_owned(),

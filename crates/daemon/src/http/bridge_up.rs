@@ -20,10 +20,22 @@ pub(super) async fn handle(
             "this connection is not known: register again",
         )
     })?;
-    if connection.accept_batch(batch.seq) {
-        for message in batch.messages {
-            hub.receive(&connection, message).await;
+    let hub = hub.clone();
+    // A task of its own: a bridge that gives up waiting and posts the batch again must find it heard
+    // whole, not broken off in the middle.
+    let heard = tokio::spawn(async move {
+        let _in_order = connection.hearing.lock().await;
+        if connection.accept_batch(batch.seq) {
+            for message in batch.messages {
+                hub.receive(&connection, message).await;
+            }
         }
-    }
+    });
+    heard.await.map_err(|error| {
+        Failure::new(
+            ErrorCode::Internal,
+            format!("a batch could not be taken in: {error}"),
+        )
+    })?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -122,7 +122,7 @@ impl Follower {
         match self.api.engine.artifact_text(row).await {
             Ok(text) => self.queue.push(Follow::Reset { text }),
             Err(error) => {
-                tracing::error!(%error, "the artifact of a followed delegation could not be read")
+                tracing::error!(%error, "the artifact of a followed delegation could not be read");
             }
         }
         self.queue.push(Follow::Ended {
