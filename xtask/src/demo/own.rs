@@ -225,6 +225,10 @@ pub(super) async fn play(
             }
             _ => {}
         }
+        if let Some(project) = folder.parent() {
+            // Not empty where the person had delegated there before, and then it stays.
+            let _kept = fs::remove_dir(project);
+        }
     }
     script.now(
         Who::Scene,
