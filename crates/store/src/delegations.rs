@@ -1,6 +1,6 @@
 //! Delegations: registering, transitions, progress, look-ups and lists.
 
-use brigade_core::delegation::{Delegation, Event, Phase, Spec};
+use brigade_core::delegation::{Delegation, Event, Phase, Spec, State};
 use brigade_core::id::{Attempt, DelegationId, ProjectId, SessionId};
 use brigade_core::text::title;
 use jiff::Timestamp;
@@ -331,7 +331,7 @@ impl Store {
         counts: bool,
     ) -> Result<(), StoreError> {
         let (id, reader) = (id.clone(), reader.to_owned());
-        let now = ms(Timestamp::now());
+        let now = self.now();
         self.0
             .workers
             .write(move |db| -> Result<(), StoreError> {
@@ -611,7 +611,7 @@ fn list(db: &Connection, filter: &ListFilter) -> Result<(Vec<Listed>, u64), Stor
     let given = [
         ("project", filter.project.as_ref().map(ProjectId::as_str)),
         ("root", filter.root.as_ref().map(SessionId::as_str)),
-        ("state", filter.state.map(|state| state.name())),
+        ("state", filter.state.map(State::name)),
     ];
     for (column, value) in given {
         if let Some(value) = value {

@@ -17,6 +17,7 @@ mod worker;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use brigade_core::clock::Clock;
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
 use tokio::sync::watch;
 
@@ -47,16 +48,17 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     workers: Workers,
     paths: StorePaths,
+    clock: Arc<dyn Clock>,
     /// The last event's sequence number: a hint that there is more to read.
     grown: watch::Sender<i64>,
 }
 
 impl Store {
-    /// Opens the store, creating or migrating it.
+    /// Opens the store, creating or migrating it. Changes that bring no time of their own get the clock's.
     ///
     /// # Errors
     /// [`OpenError`]; what is there was left as it is. A store that can't be read is never replaced.
-    pub fn open(paths: &StorePaths) -> Result<Self, OpenError> {
+    pub fn open(paths: &StorePaths, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let (writer, readers) = migrate::open(&paths.db)?;
         let last: i64 = writer
             .query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| {
@@ -73,6 +75,7 @@ impl Store {
         Ok(Self(Arc::new(Inner {
             workers,
             paths: paths.clone(),
+            clock,
             grown: watch::Sender::new(last),
         })))
     }
@@ -91,6 +94,11 @@ impl Store {
     /// Changes whenever events were added; a hint to read [`Store::events_after`].
     pub fn grown(&self) -> watch::Receiver<i64> {
         self.0.grown.subscribe()
+    }
+
+    /// Now, as times are stored.
+    fn now(&self) -> i64 {
+        rows::ms(self.0.clock.now())
     }
 
     /// Writes an artifact durably and says where.

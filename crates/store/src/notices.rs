@@ -145,7 +145,7 @@ impl Store {
         channel: String,
         connection: String,
     ) -> Result<bool, StoreError> {
-        let now = ms(Timestamp::now());
+        let now = self.now();
         self.0
             .workers
             .write(move |db| -> Result<bool, StoreError> {
@@ -192,7 +192,7 @@ impl Store {
                 Box::new(message),
                 Box::new(channel),
                 Box::new(connection),
-                Box::new(ms(Timestamp::now())),
+                Box::new(self.now()),
             ],
         )
         .await
@@ -210,7 +210,7 @@ impl Store {
         self.change(
             "UPDATE notices SET state = 'delivered', message = ?2, changed_at = ?3
              WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('leased', 'sending')",
-            vec![Box::new(id.to_string()), Box::new(message), Box::new(ms(Timestamp::now()))],
+            vec![Box::new(id.to_string()), Box::new(message), Box::new(self.now())],
         )
         .await
     }
@@ -225,7 +225,7 @@ impl Store {
             "UPDATE notices SET state = 'pending', changed_at = ?2,
                     message = CASE WHEN channel = 'prompt' THEN message END
              WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('leased', 'sending')",
-            vec![Box::new(id.to_string()), Box::new(ms(Timestamp::now()))],
+            vec![Box::new(id.to_string()), Box::new(self.now())],
         )
         .await
     }
@@ -238,7 +238,7 @@ impl Store {
         self.change(
             "UPDATE notices SET state = 'needless', changed_at = ?2
              WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state = 'pending'",
-            vec![Box::new(id.to_string()), Box::new(ms(Timestamp::now()))],
+            vec![Box::new(id.to_string()), Box::new(self.now())],
         )
         .await
     }
@@ -249,7 +249,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn parent_gone(&self, parent: &SessionId) -> Result<(), StoreError> {
         let parent = parent.clone();
-        let now = ms(Timestamp::now());
+        let now = self.now();
         self.0
             .workers
             .write(move |db| -> Result<(), StoreError> {
@@ -330,7 +330,7 @@ impl Store {
         self.change(
             "UPDATE wakes SET state = 'sending', message = ?2, changed_at = ?3
              WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('due', 'sending')",
-            vec![Box::new(id.to_string()), Box::new(message), Box::new(ms(Timestamp::now()))],
+            vec![Box::new(id.to_string()), Box::new(message), Box::new(self.now())],
         )
         .await
     }
@@ -343,7 +343,7 @@ impl Store {
         self.change(
             "UPDATE wakes SET state = 'done', changed_at = ?2
              WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('due', 'sending')",
-            vec![Box::new(id.to_string()), Box::new(ms(Timestamp::now()))],
+            vec![Box::new(id.to_string()), Box::new(self.now())],
         )
         .await
     }

@@ -31,17 +31,14 @@ pub(crate) fn run(args: &Run, context: Context) -> Result<(), CliError> {
     // A program that reads our output is told as a starter is; it hears the rest as remarks.
     let told = args.detached || !context.out.terminal;
     let detached = args.detached;
-    let options = brigade_daemon::Options {
-        dirs: context.dirs,
-        ready: Box::new(move |socket| {
-            if told {
-                let socket = socket.to_owned();
-                announce(&Handshake::Ready { socket }, detached);
-            } else {
-                remark(&listening(socket));
-            }
-        }),
-    };
+    let options = brigade_daemon::Options::new(context.dirs, move |socket| {
+        if told {
+            let socket = socket.to_owned();
+            announce(&Handshake::Ready { socket }, detached);
+        } else {
+            remark(&listening(socket));
+        }
+    });
     let result = runtime.and_then(|runtime| {
         runtime
             .block_on(brigade_daemon::run(options))

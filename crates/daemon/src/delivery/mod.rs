@@ -56,8 +56,10 @@ struct State {
     taken: HashMap<DelegationId, ProcessId>,
     /// Wakings that went out on a connection that still stands: their proof is on its way.
     woken: HashMap<DelegationId, String>,
-    /// Parents that exist no more.
-    gone: HashSet<String>,
+    /// Processes whose exit is awaited.
+    exits: HashSet<ProcessId>,
+    /// The last lease's number.
+    last_lease: u64,
 }
 
 /// A read in flight.
@@ -252,6 +254,9 @@ impl Delivery {
 
     /// Leases of a process end with it, and with nothing less.
     fn await_exit(&self, process: ProcessId) {
+        if !lock(&self.0.state).exits.insert(process) {
+            return;
+        }
         let delivery = self.clone();
         let stopping = self.0.stopping.clone();
         self.0.tasks.spawn(async move {
@@ -259,6 +264,7 @@ impl Delivery {
                 exit = process.wait_exit() => exit,
                 () = stopping.cancelled() => return,
             };
+            lock(&delivery.0.state).exits.remove(&process);
             if let Err(error) = exit {
                 tracing::error!(%process, %error, "a host's exit can't be noticed; its leases stand until it connects again");
                 return;
@@ -279,8 +285,12 @@ impl Delivery {
         }
     }
 
-    /// A bridge is there (again).
-    pub(crate) async fn reconnected(&self, _connection: &Connection) {
+    /// A bridge is there (again). What it was offered on an earlier connection it may never have heard:
+    /// that is asked back.
+    pub(crate) async fn reconnected(&self, connection: &Connection) {
+        lock(&self.0.state)
+            .offers
+            .retain(|_, offer| offer.process != connection.process);
         self.poke_all().await;
     }
 
@@ -289,7 +299,6 @@ impl Delivery {
         let Ok(session) = parent.parse::<SessionId>() else {
             return;
         };
-        lock(&self.0.state).gone.insert(parent.to_owned());
         if let Err(error) = self.0.store.parent_gone(&session).await {
             tracing::error!(%parent, %error, "the notices of a deleted session could not be put aside");
         }

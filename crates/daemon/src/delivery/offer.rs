@@ -43,8 +43,14 @@ impl Delivery {
         connection: &Arc<Connection>,
         notices: &[&NoticeRow],
     ) -> Result<(), StepError> {
-        // Unique over restarts, so that a lease of an earlier daemon is never taken for a new one.
-        let lease = u64::try_from(self.0.clock.now().as_microsecond()).unwrap_or(0);
+        // Unique over restarts, so that a lease of an earlier daemon is never taken for a new one, and
+        // among parents that are served in the same moment.
+        let now = u64::try_from(self.0.clock.now().as_microsecond()).unwrap_or(0);
+        let lease = {
+            let mut state = lock(&self.0.state);
+            state.last_lease = now.max(state.last_lease + 1);
+            state.last_lease
+        };
         let ids: Vec<DelegationId> = notices.iter().map(|n| n.delegation.clone()).collect();
         let mut parts = Vec::new();
         for notice in notices {
@@ -135,8 +141,9 @@ impl Delivery {
             return Ok(false);
         }
         if process.is_alive() {
-            // It may come back and say that it has used the offer.
+            // It may come back and say that it has used the offer; or it ends, and the session tells.
             lock(&self.0.state).offers.remove(parent.as_str());
+            self.await_exit(process);
             return Ok(false);
         }
         // The process is proven gone: the session tells whether the offer went into a message.
@@ -219,7 +226,7 @@ impl Delivery {
                 }
             }
             Err(error) => {
-                tracing::error!(%session, %error, "a returned offer could not be recorded")
+                tracing::error!(%session, %error, "a returned offer could not be recorded");
             }
         }
         {

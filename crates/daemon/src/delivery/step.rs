@@ -204,8 +204,28 @@ impl Delivery {
         };
         let spec = row.delegation.spec;
         match self.0.hub.candidate(&spec.host, &spec.project, parent) {
-            Some(connection) => self.offer(parent, &connection, pending).await,
+            Some(connection) => {
+                // One that was deleted while nobody listened would be offered to for ever.
+                let api = Api::new(Arc::clone(&connection) as _, spec.directory);
+                if api.session(parent).await?.is_none() {
+                    self.parent_gone(parent.as_str()).await;
+                    return Ok(());
+                }
+                self.offer(parent, &connection, pending).await
+            }
             None => Ok(()),
+        }
+    }
+
+    /// The end of the parent's conversation; none when the parent is gone, and then nothing waits for it
+    /// any more.
+    async fn tail(&self, parent: &SessionId, api: &Api) -> Result<Option<Tail>, StepError> {
+        match Tail::read(api, parent).await {
+            Err(StepError::Host(error)) if error.is_not_found() => {
+                self.parent_gone(parent.as_str()).await;
+                Ok(None)
+            }
+            tail => tail.map(Some),
         }
     }
 
@@ -215,12 +235,8 @@ impl Delivery {
         voice: &Voice,
         pending: &[&NoticeRow],
     ) -> Result<(), StepError> {
-        let tail = match Tail::read(&voice.api, parent).await {
-            Err(StepError::Host(error)) if error.is_not_found() => {
-                self.parent_gone(parent.as_str()).await;
-                return Ok(());
-            }
-            tail => tail?,
+        let Some(tail) = self.tail(parent, &voice.api).await? else {
+            return Ok(());
         };
         let process = voice.connection.process.to_string();
         let mut last = tail.last_id().map(str::to_owned);
@@ -301,7 +317,9 @@ impl Delivery {
         wakes: &[WakeRow],
     ) -> Result<(), StepError> {
         let open = self.0.store.open_notices(parent).await?;
-        let tail = Tail::read(&voice.api, parent).await?;
+        let Some(tail) = self.tail(parent, &voice.api).await? else {
+            return Ok(());
+        };
         let mut due: Vec<(&WakeRow, NoticeRow)> = Vec::new();
         for wake in wakes {
             if open.iter().any(|notice| notice.batch == wake.batch) {
