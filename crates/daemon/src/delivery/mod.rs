@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Chance;
 use crate::config::Configs;
-use crate::engine::Troubles;
+use crate::engine::{Parts, Troubles};
 use crate::hosts::{Connection, Hub, lock};
 use offer::Offer;
 
@@ -80,25 +80,16 @@ enum StepError {
 
 impl Delivery {
     /// A delivery that nobody has poked yet.
-    pub(crate) fn new(
-        store: Store,
-        hub: Hub,
-        configs: Configs,
-        clock: Arc<dyn Clock>,
-        chance: Chance,
-        troubles: Troubles,
-        tasks: TaskTracker,
-        stopping: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(parts: &Parts, troubles: Troubles) -> Self {
         Self(Arc::new(Inner {
-            store,
-            hub,
-            configs,
-            clock,
-            chance,
+            store: parts.store.clone(),
+            hub: parts.hub.clone(),
+            configs: parts.configs.clone(),
+            clock: Arc::clone(&parts.clock),
+            chance: parts.chance.clone(),
             troubles,
-            tasks,
-            stopping,
+            tasks: parts.tasks.clone(),
+            stopping: parts.stopping.clone(),
             state: Mutex::default(),
         }))
     }

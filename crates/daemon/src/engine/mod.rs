@@ -150,16 +150,7 @@ impl Engine {
     /// An engine that has recovered nothing yet.
     pub(crate) fn new(parts: Parts) -> Self {
         let troubles = Troubles::default();
-        let delivery = Delivery::new(
-            parts.store.clone(),
-            parts.hub.clone(),
-            parts.configs.clone(),
-            Arc::clone(&parts.clock),
-            parts.chance.clone(),
-            troubles.clone(),
-            parts.tasks.clone(),
-            parts.stopping.clone(),
-        );
+        let delivery = Delivery::new(&parts, troubles.clone());
         Self(Arc::new(Inner {
             store: parts.store,
             clock: parts.clock,
