@@ -253,8 +253,29 @@ impl Configs {
     }
 }
 
+/// Largest file that is read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// The text of a file. A project's is as trustworthy as the project: a link to a device or pipe would
+/// never end, so only a regular file is read, and no more of it than a configuration can have.
+fn text(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let refuse = |what: &str| Err(std::io::Error::other(what.to_owned()));
+    if !std::fs::metadata(path)?.is_file() {
+        return refuse("it is no regular file");
+    }
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return refuse("it is larger than 1 MiB");
+    }
+    Ok(text)
+}
+
 fn read(path: &Path) -> Result<Option<File>, ConfigError> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match text(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
@@ -356,6 +377,22 @@ mod tests {
         ] {
             assert!(load(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_projects_file_that_never_ends_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = dir.path().to_str().unwrap();
+        let configs = Configs::load("/nonexistent/config.toml").unwrap();
+        let project = dir.path().join(PROJECT_FILE);
+        std::os::unix::fs::symlink("/dev/zero", &project).unwrap();
+        assert!(configs.checked(directory).is_err());
+        std::fs::remove_file(&project).unwrap();
+        std::fs::write(&project, "#".repeat(2 << 20)).unwrap();
+        let error = configs.checked(directory).unwrap_err();
+        assert!(error.to_string().contains("1 MiB"), "{error}");
+        std::fs::remove_file(&project).unwrap();
+        assert_eq!(configs.checked(directory).unwrap().as_ref(), configs.user());
     }
 
     #[test]
