@@ -177,7 +177,7 @@ const announce = () => { for (const entry of directories.values()) if (link.id &
 const place = (entry) => { entry.announced = true; return { directory: entry.ctx.directory, worktree: entry.ctx.worktree }; };
 /** Queues a message for the daemon; a lazy one waits a little for company. */
 function send(message, lazy = false) {
-  if (!link.id && message.type === "event" && (lazy || queue.length > 5000)) return;
+  if (!link.id && (!outlives(message) || (message.type === "event" && (lazy || queue.length > 5000)))) return; // a registration tells the rest
   queue.push(message);
   if (lazy) linger ??= later(50, flush);
   else queueMicrotask(flush);
