@@ -1,0 +1,7 @@
+//! The loop in the real OpenCode: notices and wakings, what survives what, and what the model sees.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod delivery;
+mod killed_daemon;
+mod reading;
+mod stage;
