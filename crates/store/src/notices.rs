@@ -278,13 +278,14 @@ impl Store {
             .read(move |db| {
                 let rows = db
                     .prepare_cached(
-                        "SELECT d.id, w.batch FROM wakes w JOIN delegations d ON d.seq = w.delegation
+                        "SELECT d.id, w.batch, w.message FROM wakes w JOIN delegations d ON d.seq = w.delegation
                          WHERE w.parent = ?1 AND w.state IN ('due', 'sending') ORDER BY w.delegation",
                     )?
                     .query_map([parent.as_str()], |sql| {
                         Ok(WakeRow {
                             delegation: parsed(&sql.get::<_, String>(0)?)?,
                             batch: sql.get(1)?,
+                            message: sql.get(2)?,
                         })
                     })?
                     .collect::<Result<_, _>>()?;

@@ -335,6 +335,8 @@ pub struct WakeRow {
     pub delegation: DelegationId,
     /// The batch.
     pub batch: i64,
+    /// The message by which it was, or was to be, woken.
+    pub message: Option<String>,
 }
 
 /// Milliseconds since 1970, as times are stored.

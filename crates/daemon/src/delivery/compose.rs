@@ -55,13 +55,19 @@ impl Delivery {
             remaining: notice.remaining,
             batch: notice.batch_size,
         });
-        let part = |id: &str, text: &str, flag: &str| json!({"id": id, "sessionID": parent, "type": "text", "text": text, flag: true});
         Ok(Composed {
-            parts: vec![
-                part(&notice.model_part, &rendered.model, "synthetic"),
-                part(&notice.person_part, &rendered.person, "ignored"),
-            ],
+            parts: parts(
+                parent,
+                (&notice.model_part, &rendered.model),
+                (&notice.person_part, &rendered.person),
+            ),
             whole: text.chars().take(inline_limit + 1).count() <= inline_limit,
         })
     }
+}
+
+/// One message's parts, each given as ID and text: the model sees the first, the person the second.
+pub(super) fn parts(parent: &SessionId, model: (&str, &str), person: (&str, &str)) -> Vec<Value> {
+    let part = |(id, text): (&str, &str), flag: &str| json!({"id": id, "sessionID": parent, "type": "text", "text": text, flag: true});
+    vec![part(model, "synthetic"), part(person, "ignored")]
 }

@@ -6,7 +6,9 @@
 
 mod compose;
 mod offer;
+mod send;
 mod step;
+mod wake;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -24,6 +26,7 @@ use crate::config::Configs;
 use crate::engine::{Parts, Troubles};
 use crate::hosts::{Connection, Hub, lock};
 use offer::Offer;
+use wake::Woken;
 
 /// How long a step that failed waits before it is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -55,7 +58,7 @@ struct State {
     /// Offers that a bridge says went into a message which may not be stored yet, with its process.
     taken: HashMap<DelegationId, ProcessId>,
     /// Wakings that went out on a connection that still stands: their proof is on its way.
-    woken: HashMap<DelegationId, String>,
+    woken: HashMap<DelegationId, Woken>,
     /// Processes whose exit is awaited.
     exits: HashSet<ProcessId>,
     /// The last lease's number.
@@ -111,6 +114,18 @@ impl Delivery {
             // What is cut off here is in the store as `sending` and settled by the next daemon.
             tokio::select! {
                 () = delivery.work(&parent) => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+
+    /// Looks again after a while, whatever happens until then.
+    fn poke_after(&self, parent: &SessionId, pause: Duration) {
+        let (delivery, parent) = (self.clone(), parent.to_string());
+        let stopping = self.0.stopping.clone();
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => delivery.poke(&parent),
                 () = stopping.cancelled() => {}
             }
         });
@@ -228,7 +243,7 @@ impl Delivery {
             state.holds.retain(|_, holds| !holds.is_empty());
             state
                 .woken
-                .retain(|_, connection| hub.connection(connection).is_some());
+                .retain(|_, woken| hub.connection(&woken.connection).is_some());
             poke.extend(
                 state
                     .offers

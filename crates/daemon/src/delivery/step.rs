@@ -2,74 +2,21 @@
 
 use std::sync::Arc;
 
-use brigade_agents::opencode::{Api, Message, PromptBody, PromptModel, later_than};
+use brigade_agents::opencode::Api;
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::Activity;
-use brigade_store::{NoticeRow, NoticeState, WakeRow};
+use brigade_store::{NoticeRow, NoticeState};
 
 use super::{Delivery, StepError};
 use crate::hosts::{Connection, lock};
 
-/// How many of the parent's last messages are read before anything is sent.
-const TAIL: usize = 20;
-/// The channel's name in the store for what is sent through the session's owner.
-const CHANNEL: &str = "prompt";
-
 /// Through whom the parent can be spoken to now.
-struct Voice {
-    connection: Arc<Connection>,
-    api: Api,
-    activity: Activity,
+pub(super) struct Voice {
+    pub(super) connection: Arc<Connection>,
+    pub(super) api: Api,
+    pub(super) activity: Activity,
     contended: bool,
-}
-
-/// The end of the parent's conversation.
-struct Tail {
-    messages: Vec<Message>,
-}
-
-impl Tail {
-    async fn read(api: &Api, parent: &SessionId) -> Result<Self, StepError> {
-        let mut messages = api.messages(parent, TAIL).await?;
-        // A long turn may push the person's message out of sight; the agent is the one it names.
-        if !messages.iter().any(is_persons) && messages.len() >= TAIL {
-            messages = api.messages(parent, 0).await?;
-        }
-        Ok(Self { messages })
-    }
-
-    fn last_id(&self) -> Option<&str> {
-        self.messages.iter().map(|m| m.info.id.as_str()).max()
-    }
-
-    /// Whether a model request was made after this message was stored.
-    fn answered(&self, message: &str) -> bool {
-        self.messages
-            .iter()
-            .any(|m| m.info.is_assistant() && m.info.id.as_str() > message)
-    }
-
-    fn body(&self, message: &str, parts: Vec<serde_json::Value>, no_reply: bool) -> PromptBody {
-        let latest = self.messages.iter().rev().find(|m| is_persons(m));
-        let model = latest.and_then(|m| m.info.model.clone());
-        PromptBody {
-            message_id: Some(message.to_owned()),
-            agent: latest.and_then(|m| m.info.agent.clone()),
-            variant: model.as_ref().and_then(|model| model.variant.clone()),
-            model: model.map(|model| PromptModel {
-                provider: model.provider,
-                model: model.model,
-            }),
-            no_reply,
-            system: None,
-            parts,
-        }
-    }
-}
-
-fn is_persons(message: &Message) -> bool {
-    message.info.role == "user" && message.info.agent.is_some()
 }
 
 impl Delivery {
@@ -102,7 +49,7 @@ impl Delivery {
             return Ok(());
         }
         if !pending.is_empty() {
-            self.send_all(parent, &voice, &pending).await?;
+            self.send(parent, &voice, &pending, &wakes).await?;
         }
         if !wakes.is_empty() && voice.activity == Activity::Idle {
             self.wake(parent, &voice, &wakes).await?;
@@ -178,10 +125,12 @@ impl Delivery {
             }
             // A person's message with an offer in it is stored a moment after the bridge says so.
             let process = lock(&self.0.state).taken.get(&notice.delegation).copied();
-            let on_its_way = process
+            let in_a_message = process
                 .is_some_and(|process| self.0.hub.of_process(&process).is_some())
                 && voice.is_none_or(|voice| voice.activity != Activity::Idle);
-            if on_its_way {
+            // So is the message that wakes.
+            let wakes = voice.is_some_and(|voice| self.is_waking(&notice.delegation, voice));
+            if in_a_message || wakes {
                 settled = false;
             } else {
                 lock(&self.0.state).taken.remove(&notice.delegation);
@@ -217,65 +166,6 @@ impl Delivery {
         }
     }
 
-    /// The end of the parent's conversation; none when the parent is gone, and then nothing waits for it
-    /// any more.
-    async fn tail(&self, parent: &SessionId, api: &Api) -> Result<Option<Tail>, StepError> {
-        match Tail::read(api, parent).await {
-            Err(StepError::Host(error)) if error.is_not_found() => {
-                self.parent_gone(parent.as_str()).await;
-                Ok(None)
-            }
-            tail => tail.map(Some),
-        }
-    }
-
-    async fn send_all(
-        &self,
-        parent: &SessionId,
-        voice: &Voice,
-        pending: &[&NoticeRow],
-    ) -> Result<(), StepError> {
-        let Some(tail) = self.tail(parent, &voice.api).await? else {
-            return Ok(());
-        };
-        let process = voice.connection.process.to_string();
-        let mut last = tail.last_id().map(str::to_owned);
-        for notice in pending {
-            let Some(row) = self.0.store.get(&notice.delegation).await? else {
-                continue;
-            };
-            let composed = self.compose(parent, notice, &row).await?;
-            // The same message again where this process may still hold an earlier request; a later
-            // one where that is excluded, since the host takes an old message for answered.
-            let message = match &notice.message {
-                Some(earlier) if notice.connection.as_ref() == Some(&process) => earlier.clone(),
-                _ => {
-                    let now = u64::try_from(self.0.clock.now().as_millisecond()).unwrap_or(0);
-                    later_than(last.as_deref(), now, self.0.chance.bits())
-                }
-            };
-            let planned = self
-                .0
-                .store
-                .sending_notice(
-                    &notice.delegation,
-                    message.clone(),
-                    CHANNEL.to_owned(),
-                    process.clone(),
-                )
-                .await?;
-            if !planned {
-                continue;
-            }
-            let body = tail.body(&message, composed.parts, true);
-            voice.api.store_message(parent, &body).await?;
-            self.delivered_with(notice, &message, composed.whole)
-                .await?;
-            last = last.max(Some(message));
-        }
-        Ok(())
-    }
-
     /// A notice was seen in the session.
     pub(super) async fn delivered(
         &self,
@@ -289,7 +179,7 @@ impl Delivery {
         self.delivered_with(notice, message, whole).await
     }
 
-    async fn delivered_with(
+    pub(super) async fn delivered_with(
         &self,
         notice: &NoticeRow,
         message: &str,
@@ -307,76 +197,6 @@ impl Delivery {
                 .await?;
         }
         tracing::info!(id = %notice.delegation, parent = %notice.parent, message, "the notice was delivered");
-        Ok(())
-    }
-
-    async fn wake(
-        &self,
-        parent: &SessionId,
-        voice: &Voice,
-        wakes: &[WakeRow],
-    ) -> Result<(), StepError> {
-        let open = self.0.store.open_notices(parent).await?;
-        let Some(tail) = self.tail(parent, &voice.api).await? else {
-            return Ok(());
-        };
-        let mut due: Vec<(&WakeRow, NoticeRow)> = Vec::new();
-        for wake in wakes {
-            if open.iter().any(|notice| notice.batch == wake.batch) {
-                continue;
-            }
-            // A batch whose every result was read by tool calls needs no waking.
-            let Some(last) = self.0.store.last_delivered(parent, wake.batch).await? else {
-                self.0.store.wake_done(&wake.delegation).await?;
-                continue;
-            };
-            if tail.answered(last.message.as_deref().unwrap_or_default()) {
-                lock(&self.0.state).woken.remove(&wake.delegation);
-                self.0.store.wake_done(&wake.delegation).await?;
-                continue;
-            }
-            let on_its_way = lock(&self.0.state)
-                .woken
-                .get(&wake.delegation)
-                .is_some_and(|connection| *connection == voice.connection.id);
-            if on_its_way {
-                // That request will see everything that is stored by now.
-                return Ok(());
-            }
-            due.push((wake, last));
-        }
-        // One request wakes the parent for all of them: it is the latest message that is repeated.
-        let latest = due
-            .iter()
-            .map(|(_, last)| last)
-            .max_by(|a, b| a.message.cmp(&b.message));
-        let Some(latest) = latest else {
-            return Ok(());
-        };
-        let Some(row) = self.0.store.get(&latest.delegation).await? else {
-            return Ok(());
-        };
-        let message = latest.message.clone().unwrap_or_default();
-        let composed = self.compose(parent, latest, &row).await?;
-        for (wake, _) in &due {
-            self.0
-                .store
-                .wake_sending(&wake.delegation, message.clone())
-                .await?;
-            lock(&self.0.state)
-                .woken
-                .insert(wake.delegation.clone(), voice.connection.id.clone());
-        }
-        // The same message once more, now with a reply asked for: stored once, answered once.
-        let body = tail.body(&message, composed.parts, false);
-        if let Err(error) = voice.api.prompt_async(parent, &body).await {
-            let mut state = lock(&self.0.state);
-            for (wake, _) in &due {
-                state.woken.remove(&wake.delegation);
-            }
-            return Err(error.into());
-        }
-        tracing::info!(%parent, batches = due.len(), "the parent was woken");
         Ok(())
     }
 }

@@ -1,0 +1,177 @@
+//! Waking a parent whose batch has ended: one model request, however many wakings are due.
+
+use std::time::Duration;
+
+use brigade_agents::opencode::{PromptBody, fixed_part_id};
+use brigade_core::id::{DelegationId, SessionId};
+use brigade_core::text::notice;
+use brigade_store::{NoticeRow, Row, WakeRow};
+use tokio::time::Instant;
+
+use super::step::Voice;
+use super::{Delivery, StepError, compose};
+use crate::hosts::lock;
+
+/// How long a waking that the host has accepted may go without any sign before the session is read for
+/// it; measured: the session is busy 60 to 100 ms after.
+const PROOF: Duration = Duration::from_secs(10);
+/// How often a parent is asked in vain before it is left asleep: its own model or agent is broken then,
+/// and the person will see it.
+const TRIES: u32 = 3;
+
+/// A waking that was sent.
+#[derive(Debug, Clone)]
+pub(super) struct Woken {
+    /// On which connection.
+    pub(super) connection: String,
+    /// When.
+    at: Instant,
+    /// How often by now.
+    tries: u32,
+}
+
+impl Delivery {
+    /// Asks for a reply to this message, on behalf of all these wakings. The intent is stored first.
+    pub(super) async fn ask(
+        &self,
+        parent: &SessionId,
+        voice: &Voice,
+        wakes: &[&WakeRow],
+        message: &str,
+        body: &PromptBody,
+    ) -> Result<(), StepError> {
+        for wake in wakes {
+            self.0
+                .store
+                .wake_sending(&wake.delegation, message.to_owned())
+                .await?;
+            let mut state = lock(&self.0.state);
+            let tries = state
+                .woken
+                .get(&wake.delegation)
+                .map_or(0, |woken| woken.tries);
+            let woken = Woken {
+                connection: voice.connection.id.clone(),
+                at: Instant::now(),
+                tries: tries + 1,
+            };
+            state.woken.insert(wake.delegation.clone(), woken);
+        }
+        if let Err(error) = voice.api.prompt_async(parent, body).await {
+            // In doubt: the session will be read for it.
+            let mut state = lock(&self.0.state);
+            for wake in wakes {
+                state.woken.remove(&wake.delegation);
+            }
+            return Err(error.into());
+        }
+        self.poke_after(parent, PROOF);
+        tracing::info!(%parent, wakings = wakes.len(), message, "the parent was woken");
+        Ok(())
+    }
+
+    /// Whether a waking that this delegation's end made due is on its way to this host.
+    pub(super) fn is_waking(&self, id: &DelegationId, voice: &Voice) -> bool {
+        lock(&self.0.state).woken.get(id).is_some_and(|woken| {
+            woken.connection == voice.connection.id && woken.at.elapsed() < PROOF
+        })
+    }
+
+    /// Wakes the parent for notices that stand in its session already, with no model request since.
+    pub(super) async fn wake(
+        &self,
+        parent: &SessionId,
+        voice: &Voice,
+        wakes: &[WakeRow],
+    ) -> Result<(), StepError> {
+        let open = self.0.store.open_notices(parent).await?;
+        let Some(tail) = self.tail(parent, &voice.api).await? else {
+            return Ok(());
+        };
+        let mut due: Vec<(&WakeRow, NoticeRow)> = Vec::new();
+        for wake in wakes {
+            if open.iter().any(|notice| notice.batch == wake.batch) {
+                continue;
+            }
+            // A batch whose every result was read by tool calls needs no waking.
+            let Some(last) = self.0.store.last_delivered(parent, wake.batch).await? else {
+                self.woke(wake).await?;
+                continue;
+            };
+            // Its own message comes after the notices where there is one.
+            let anchor = wake.message.as_deref().max(last.message.as_deref());
+            if tail.answered(anchor.unwrap_or_default()) {
+                self.woke(wake).await?;
+            } else if self.is_waking(&wake.delegation, voice) {
+                // That request will see everything that is stored by now.
+                return Ok(());
+            } else if self.is_hopeless(&wake.delegation) {
+                tracing::warn!(%parent, "the parent was asked {TRIES} times and made no model request; it is left asleep");
+                self.woke(wake).await?;
+            } else {
+                due.push((wake, last));
+            }
+        }
+        let Some((first, last)) = due.first() else {
+            return Ok(());
+        };
+        // What was planned before and is stored is asked for again; else a message of its own is made.
+        let planned = due
+            .iter()
+            .filter_map(|(wake, _)| wake.message.as_deref())
+            .filter(|message| tail.holds(message))
+            .max();
+        let told = due
+            .iter()
+            .map(|(_, last)| last)
+            .find(|last| planned.is_some() && last.message.as_deref() == planned);
+        let parts = match told {
+            Some(notice) => match self.0.store.get(&notice.delegation).await? {
+                Some(row) => self.compose(parent, notice, &row).await?.parts,
+                None => return Ok(()),
+            },
+            None => {
+                let Some(row) = self.0.store.get(&first.delegation).await? else {
+                    return Ok(());
+                };
+                waking_parts(parent, &row, last.batch_size)
+            }
+        };
+        let message = planned.map_or_else(|| self.message_id(tail.last_id()), str::to_owned);
+        let body = tail.body(&message, parts, false);
+        let wakes: Vec<&WakeRow> = due.iter().map(|(wake, _)| *wake).collect();
+        self.ask(parent, voice, &wakes, &message, &body).await
+    }
+
+    /// A waking needs nothing more.
+    async fn woke(&self, wake: &WakeRow) -> Result<(), StepError> {
+        lock(&self.0.state).woken.remove(&wake.delegation);
+        self.0.store.wake_done(&wake.delegation).await?;
+        Ok(())
+    }
+
+    fn is_hopeless(&self, id: &DelegationId) -> bool {
+        lock(&self.0.state)
+            .woken
+            .get(id)
+            .is_some_and(|woken| woken.tries >= TRIES)
+    }
+}
+
+/// The message that only wakes. Its parts are fixed by the delegation whose end made it due.
+fn waking_parts(parent: &SessionId, row: &Row, batch: usize) -> Vec<serde_json::Value> {
+    let rendered = notice::render_waking(batch);
+    let spec = &row.delegation.spec;
+    let at = row
+        .delegation
+        .decided_at
+        .map_or(0, |at| u64::try_from(at.as_millisecond()).unwrap_or(0));
+    compose::parts(
+        parent,
+        (&fixed_part_id(&spec.id, "wake/model", at), &rendered.model),
+        (
+            &fixed_part_id(&spec.id, "wake/person", at),
+            &rendered.person,
+        ),
+    )
+}
