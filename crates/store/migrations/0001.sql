@@ -36,8 +36,9 @@ CREATE INDEX delegations_unread     ON delegations (root, seq) WHERE active = 0 
 CREATE TABLE prompts (
     delegation INTEGER PRIMARY KEY REFERENCES delegations (seq) ON DELETE CASCADE,
     prompt     TEXT NOT NULL,
-    digest     TEXT NOT NULL   -- SHA-256 of agent and prompt, to know a repeated delegation by
+    digest     TEXT NOT NULL   -- of agent and prompt (half of a SHA-256), to know a repeated delegation by
 ) STRICT;
+CREATE INDEX prompts_by_digest ON prompts (digest);
 
 -- The answer: as it streams, and from the decision on for good.
 CREATE TABLE texts (

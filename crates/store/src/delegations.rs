@@ -5,6 +5,7 @@ use brigade_core::id::{Attempt, DelegationId, ProjectId, SessionId};
 use brigade_core::text::title;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params, params_from_iter};
+use sha2::{Digest, Sha256};
 
 use crate::error::{CommitError, StoreError};
 use crate::rows::{
@@ -64,12 +65,14 @@ fn record_json(delegation: &mut Delegation) -> Result<String, serde_json::Error>
     text
 }
 
+/// What a repeated delegation is looked up by; agent and prompt themselves decide.
 fn digest(spec: &Spec) -> String {
-    // The prompt is not secret and the digest decides nothing alone: agent and prompt are compared too.
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    (&spec.agent, &spec.prompt).hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
+    let digest = Sha256::new()
+        .chain_update(&spec.agent)
+        .chain_update([0])
+        .chain_update(&spec.prompt)
+        .finalize();
+    digest.iter().take(16).map(|b| format!("{b:02x}")).collect()
 }
 
 fn phase_name(phase: &Phase) -> &'static str {
@@ -276,9 +279,12 @@ impl Store {
         self.0
             .workers
             .read(move |db| {
+                // Each half by an index of its own: a root may have a long past.
                 let sql = format!(
-                    "SELECT {COLUMNS} FROM {TABLES}
-                     WHERE d.root = ?1 AND (d.active = 1 OR d.read_at IS NULL) ORDER BY d.seq"
+                    "SELECT {COLUMNS} FROM {TABLES} WHERE d.seq IN (
+                        SELECT seq FROM delegations WHERE root = ?1 AND active = 1
+                        UNION ALL SELECT seq FROM delegations WHERE root = ?1 AND active = 0 AND read_at IS NULL)
+                     ORDER BY d.seq"
                 );
                 let rows = db
                     .prepare_cached(&sql)?
@@ -386,8 +392,8 @@ fn register(
     let digest = digest(&spec);
     let repeated: Option<String> = db
         .prepare_cached(
-            "SELECT d.id FROM delegations d JOIN prompts p ON p.delegation = d.seq
-             WHERE d.root = ?1 AND d.active = 1 AND d.agent = ?2 AND p.digest = ?3 AND p.prompt = ?4",
+            "SELECT d.id FROM prompts p JOIN delegations d ON d.seq = p.delegation
+             WHERE p.digest = ?3 AND p.prompt = ?4 AND d.root = ?1 AND d.active = 1 AND d.agent = ?2",
         )?
         .query_row(params![spec.root.as_str(), spec.agent, digest, spec.prompt], |row| row.get(0))
         .optional()?;
@@ -402,17 +408,7 @@ fn register(
     if seq_of(db, &spec.id)?.is_some() || predecessor::get(db, &spec.id, None)?.is_some() {
         return Ok((Registration::IdTaken, None));
     }
-    let last: Option<(i64, bool)> = db
-        .prepare_cached(
-            "SELECT batch, max(active) FROM delegations WHERE parent = ?1 GROUP BY batch ORDER BY batch DESC LIMIT 1",
-        )?
-        .query_row([spec.parent.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let batch = match last {
-        Some((batch, true)) => batch,
-        Some((batch, false)) => batch + 1,
-        None => 1,
-    };
+    let batch = next_batch(db, spec.parent.as_str())?;
     let title = title::of_prompt(&spec.prompt);
     let mut delegation = Delegation::new(spec);
     let text = record_json(&mut delegation)?;
@@ -452,6 +448,23 @@ fn register(
         active,
     };
     Ok((Registration::New(registered), Some(event)))
+}
+
+/// The parent's batch while any member of it is active, else the next. Two look-ups in one index: a batch
+/// may be large.
+fn next_batch(db: &Connection, parent: &str) -> rusqlite::Result<i64> {
+    let last: Option<i64> = db
+        .prepare_cached("SELECT max(batch) FROM delegations WHERE parent = ?1")?
+        .query_row([parent], |row| row.get(0))?;
+    let Some(last) = last else {
+        return Ok(1);
+    };
+    let active = db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM delegations WHERE parent = ?1 AND batch = ?2 AND active = 1)",
+        )?
+        .query_row(params![parent, last], |row| row.get(0))?;
+    Ok(if active { last } else { last + 1 })
 }
 
 fn append(db: &Connection, seq: i64, now: Timestamp, event: &Event) -> Result<i64, StoreError> {

@@ -49,6 +49,7 @@ struct Inner {
     workers: Workers,
     paths: StorePaths,
     clock: Arc<dyn Clock>,
+    seen: predecessor::Seen,
     /// The last event's sequence number: a hint that there is more to read.
     grown: watch::Sender<i64>,
 }
@@ -76,6 +77,7 @@ impl Store {
             workers,
             paths: paths.clone(),
             clock,
+            seen: predecessor::Seen::default(),
             grown: watch::Sender::new(last),
         })))
     }

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
 use brigade_core::text::artifact;
@@ -100,6 +101,66 @@ struct Found {
     started: Timestamp,
 }
 
+impl Found {
+    /// None where it is no regular file, or gone meanwhile.
+    fn of(path: PathBuf, id: DelegationId, root: SessionId) -> Option<Self> {
+        let meta = std::fs::symlink_metadata(&path)
+            .ok()
+            .filter(Metadata::is_file)?;
+        let modified = meta
+            .modified()
+            .ok()
+            .and_then(|at| Timestamp::try_from(at).ok());
+        Some(Self {
+            path,
+            id,
+            root,
+            stamp: Stamp::of(&meta),
+            started: modified.unwrap_or(Timestamp::UNIX_EPOCH),
+        })
+    }
+}
+
+/// When each session's folder was changed as it was looked through last. A folder changes when files come
+/// and go, so one that has not changed need not be listed again: most hold only files of our own.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(Mutex<HashMap<PathBuf, SystemTime>>);
+
+impl Seen {
+    fn is_seen(&self, folder: &Path, changed: SystemTime) -> bool {
+        self.map().get(folder) == Some(&changed)
+    }
+
+    fn set(&self, folder: PathBuf, changed: SystemTime) {
+        // A change within the file system's smallest unit of time would not be told from this one.
+        let settled = SystemTime::now()
+            .duration_since(changed)
+            .is_ok_and(|age| age >= SETTLED);
+        if settled {
+            self.map().insert(folder, changed);
+        }
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<PathBuf, SystemTime>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long ago a folder must have changed for its time to tell the next change.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// A session's folder on disk.
+struct Folder {
+    path: PathBuf,
+    root: SessionId,
+    changed: SystemTime,
+    /// What lies in it by name; none where the folder has not changed since it was looked through.
+    files: Option<Vec<(PathBuf, DelegationId)>>,
+}
+
+/// What the index holds of a file.
+type Known = HashMap<PathBuf, (DelegationId, Stamp)>;
+
 impl Store {
     /// Takes in what the predecessor has left for a project: new and changed files are read, those that
     /// are gone are forgotten. Files of Brigade's own are passed over.
@@ -107,55 +168,84 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn scan_predecessor(&self, project: &ProjectId) -> Result<(), StoreError> {
-        let mut roots = vec![self.0.paths.artifacts.clone()];
-        if self.0.paths.predecessor != self.0.paths.artifacts {
-            roots.push(self.0.paths.predecessor.clone());
-        }
+        let store = self.clone();
         let walked = project.clone();
-        let found = tokio::task::spawn_blocking(move || {
-            let mut found = Vec::new();
-            for root in roots {
-                walk(&root.join(walked.as_str()), &mut found);
-            }
-            found
-        })
-        .await
-        .map_err(|error| StoreError::Io(error.to_string()))?;
+        let folders = blocking(move || store.walk(&walked)).await?;
         let known = self.known(project).await?;
-        let present: HashSet<&Path> = found.iter().map(|file| file.path.as_path()).collect();
-        let gone: Vec<PathBuf> = known
-            .keys()
-            .filter(|path| !present.contains(path.as_path()))
-            .cloned()
-            .collect();
-        let fresh: Vec<Found> = found
-            .into_iter()
-            .filter(|file| known.get(&file.path) != Some(&file.stamp))
-            .collect();
-        if fresh.is_empty() && gone.is_empty() {
-            return Ok(());
+        let changed = folders.iter().filter(|folder| folder.files.is_some());
+        let ours = self
+            .ids_of(changed.map(|folder| folder.root.clone()).collect())
+            .await?;
+        let (fresh, gone, folders) = blocking(move || compare(folders, &known, &ours)).await?;
+        if !(fresh.is_empty() && gone.is_empty()) {
+            self.take_in(project.clone(), fresh, gone).await?;
         }
-        self.take_in(project.clone(), fresh, gone).await
+        for (folder, changed) in folders {
+            self.0.seen.set(folder, changed);
+        }
+        Ok(())
     }
 
-    async fn known(&self, project: &ProjectId) -> Result<HashMap<PathBuf, Stamp>, StoreError> {
+    /// The session folders of a project, in both places.
+    fn walk(&self, project: &ProjectId) -> Vec<Folder> {
+        let paths = &self.0.paths;
+        let mut folders = Vec::new();
+        walk(
+            &paths.artifacts.join(project.as_str()),
+            &self.0.seen,
+            &mut folders,
+        );
+        if paths.predecessor != paths.artifacts {
+            walk(
+                &paths.predecessor.join(project.as_str()),
+                &self.0.seen,
+                &mut folders,
+            );
+        }
+        folders
+    }
+
+    async fn known(&self, project: &ProjectId) -> Result<Known, StoreError> {
         let project = project.clone();
         self.0
             .workers
             .read(move |db| {
                 let known = db
                     .prepare_cached(
-                        "SELECT path, modified_ns, size FROM foreign_artifacts WHERE project = ?1",
+                        "SELECT path, id, modified_ns, size FROM foreign_artifacts WHERE project = ?1",
                     )?
                     .query_map([project.as_str()], |row| {
                         let stamp = Stamp {
-                            modified_ns: row.get(1)?,
-                            size: row.get(2)?,
+                            modified_ns: row.get(2)?,
+                            size: row.get(3)?,
                         };
-                        Ok((PathBuf::from(row.get::<_, String>(0)?), stamp))
+                        let id = parsed(&row.get::<_, String>(1)?)?;
+                        Ok((PathBuf::from(row.get::<_, String>(0)?), (id, stamp)))
                     })?
                     .collect::<Result<_, _>>()?;
                 Ok(known)
+            })
+            .await
+    }
+
+    /// The IDs of our own delegations in these root sessions.
+    async fn ids_of(&self, roots: Vec<SessionId>) -> Result<HashSet<DelegationId>, StoreError> {
+        if roots.is_empty() {
+            return Ok(HashSet::new());
+        }
+        self.0
+            .workers
+            .read(move |db| {
+                let mut ids = HashSet::new();
+                let mut select = db.prepare_cached("SELECT id FROM delegations WHERE root = ?1")?;
+                for root in roots {
+                    let rows = select
+                        .query_map([root.as_str()], |row| parsed(&row.get::<_, String>(0)?))?;
+                    for id in rows {
+                        ids.insert(id?);
+                    }
+                }
+                Ok(ids)
             })
             .await
     }
@@ -184,13 +274,66 @@ impl Store {
     }
 }
 
-/// Collects `<root session>/<id>.md` below a project's folder. What can't be read is passed over, and
-/// said: one bad folder must not hide the others.
-fn walk(project: &Path, found: &mut Vec<Found>) {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| StoreError::Io(error.to_string()))
+}
+
+/// What is new or changed, what is gone, and which folders were looked through.
+type Compared = (Vec<Found>, Vec<PathBuf>, Vec<(PathBuf, SystemTime)>);
+
+fn compare(folders: Vec<Folder>, known: &Known, ours: &HashSet<DelegationId>) -> Compared {
+    let mut of_folder: HashMap<&Path, Vec<&PathBuf>> = HashMap::new();
+    for path in known.keys() {
+        of_folder
+            .entry(path.parent().unwrap_or(path))
+            .or_default()
+            .push(path);
+    }
+    let (mut found, mut seen) = (Vec::new(), Vec::new());
+    for folder in folders {
+        let known_here = of_folder.get(folder.path.as_path()).into_iter().flatten();
+        let files = match folder.files {
+            Some(files) => {
+                seen.push((folder.path.clone(), folder.changed));
+                files
+                    .into_iter()
+                    .filter(|(_, id)| !ours.contains(id))
+                    .collect()
+            }
+            // Nothing came or went, but a file may have been written anew.
+            None => known_here
+                .map(|path| ((*path).clone(), known[*path].0.clone()))
+                .collect::<Vec<_>>(),
+        };
+        found.extend(
+            files
+                .into_iter()
+                .filter_map(|(path, id)| Found::of(path, id, folder.root.clone())),
+        );
+    }
+    let present: HashSet<&Path> = found.iter().map(|file| file.path.as_path()).collect();
+    let gone = known
+        .keys()
+        .filter(|path| !present.contains(path.as_path()))
+        .cloned()
+        .collect();
+    drop(present);
+    found.retain(|file| known.get(&file.path).map(|(_, stamp)| stamp) != Some(&file.stamp));
+    (found, gone, seen)
+}
+
+/// Collects the `<root session>` folders below a project's, with the `<id>.md` in those that have changed.
+/// What can't be read is passed over, and said: one bad folder must not hide the others.
+fn walk(project: &Path, seen: &Seen, found: &mut Vec<Folder>) {
     let Ok(sessions) = std::fs::read_dir(project) else {
         return;
     };
     for session in sessions.flatten() {
+        let path = session.path();
         let Some(root) = session
             .file_name()
             .to_str()
@@ -198,39 +341,38 @@ fn walk(project: &Path, found: &mut Vec<Found>) {
         else {
             continue;
         };
-        let files = match std::fs::read_dir(session.path()) {
-            Ok(files) => files,
-            Err(error) => {
-                if session.path().is_dir() {
-                    tracing::warn!(path = %session.path().display(), %error, "a folder of artifacts can't be read");
+        // The time is taken first: what comes while the folder is read is a change again.
+        let Ok(changed) = std::fs::metadata(&path).and_then(|meta| match meta.is_dir() {
+            true => meta.modified(),
+            false => Err(std::io::ErrorKind::NotADirectory.into()),
+        }) else {
+            continue;
+        };
+        let files = if seen.is_seen(&path, changed) {
+            None
+        } else {
+            match std::fs::read_dir(&path) {
+                Ok(files) => Some(files.flatten().filter_map(|file| named(&file)).collect()),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a folder of artifacts can't be read");
+                    continue;
                 }
-                continue;
             }
         };
-        for file in files.flatten() {
-            let name = file.file_name();
-            let id = name
-                .to_str()
-                .and_then(|name| name.strip_suffix(".md"))
-                .and_then(|id| id.parse::<DelegationId>().ok());
-            if let Some(id) = id
-                && let Ok(meta) = file.metadata()
-                && meta.is_file()
-            {
-                let modified = meta
-                    .modified()
-                    .ok()
-                    .and_then(|at| Timestamp::try_from(at).ok());
-                found.push(Found {
-                    path: file.path(),
-                    id,
-                    root: root.clone(),
-                    stamp: Stamp::of(&meta),
-                    started: modified.unwrap_or(Timestamp::UNIX_EPOCH),
-                });
-            }
-        }
+        found.push(Folder {
+            path,
+            root,
+            changed,
+            files,
+        });
     }
+}
+
+/// A file that is named like an artifact.
+fn named(file: &std::fs::DirEntry) -> Option<(PathBuf, DelegationId)> {
+    let name = file.file_name();
+    let id = name.to_str()?.strip_suffix(".md")?.parse().ok()?;
+    Some((file.path(), id))
 }
 
 fn forget(db: &Connection, path: &Path) -> rusqlite::Result<()> {
