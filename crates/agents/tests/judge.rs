@@ -266,6 +266,29 @@ fn a_compaction_that_fails_before_it_begins_is_the_providers_error() {
     );
 }
 
+#[test]
+fn a_refused_loop_is_a_refusal_and_no_failure_of_the_providers() {
+    for words in [
+        "The user has specified a rule which prevents you from using this specific tool call. Here are some of the relevant rules []",
+        "The user rejected permission to use this specific tool call with the following feedback: no",
+    ] {
+        let extra = json!({"error": {"name": "UnknownError", "data": {"message": words}}});
+        let list = json!([
+            said("user", "work", &json!({})),
+            said("assistant", "so far", &extra)
+        ]);
+        let messages: Vec<Message> = serde_json::from_value(list).unwrap();
+        let Verdict::Ended { end, answer, .. } = judge(&messages, &idle()) else {
+            panic!("no end");
+        };
+        assert_eq!(answer, "so far");
+        assert!(
+            matches!(&end, RunEnd::PermissionRefused { what } if what.contains("doom_loop")),
+            "{end:?}"
+        );
+    }
+}
+
 /// A host's message, made up.
 fn said(role: &str, text: &str, extra: &Value) -> Value {
     let mut info =

@@ -126,6 +126,10 @@ pub(super) fn end_of_error(error: &MessageError, prompt_failed: bool) -> RunEnd 
     let message = error.words();
     if error.is_abort() {
         RunEnd::Aborted
+    } else if error.is_refusal() {
+        RunEnd::PermissionRefused {
+            what: "the same tool call three times in a row (doom_loop)".to_owned(),
+        }
     } else if prompt_failed && !error.is_providers() {
         RunEnd::HostError { message }
     } else {

@@ -115,6 +115,16 @@ impl MessageError {
         )
     }
 
+    /// Whether a permission was refused where the host makes that the message's end and not the tool's: it
+    /// asks `doom_loop` so, about the third call in a row that is like the two before it.
+    pub fn is_refusal(&self) -> bool {
+        let message = self.data.get("message").and_then(Value::as_str);
+        message.is_some_and(|message| {
+            message.starts_with("The user has specified a rule which prevents you from using")
+                || message.starts_with("The user rejected permission to use")
+        })
+    }
+
     /// The real words, with the HTTP status where there is one: `bad key (HTTP 401)`.
     pub fn words(&self) -> String {
         let message = match self.data.get("message").and_then(Value::as_str) {
