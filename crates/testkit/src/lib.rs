@@ -19,5 +19,6 @@ pub use finished::Finished;
 pub use hold::{Held, Hold};
 pub use model::{Kind, Record, ScriptedModel, script::Script};
 pub use opencode::{Client, Events, Message, Run, Serve, Session, Tui};
+pub use reqwest::Method;
 pub use sandbox::{Sandbox, SandboxBuilder};
 pub use watched::Watched;
