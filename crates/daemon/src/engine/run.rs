@@ -106,6 +106,7 @@ impl Engine {
             base_ms,
             saved: std::sync::Mutex::new(None),
             directory: record.spec.directory.clone(),
+            disposals: self.hub().disposals(&process, &record.spec.directory),
             signals: signals.clone(),
             child: std::sync::Mutex::new(None),
             shell: shell_rules(&rules),
@@ -396,6 +397,8 @@ struct Log {
     attempt: Attempt,
     process: ProcessId,
     directory: String,
+    /// How often the host had disposed of the directory when the attempt began.
+    disposals: u64,
     base_ms: u64,
     saved: std::sync::Mutex<Option<Instant>>,
     signals: mpsc::Sender<Signal>,
@@ -434,6 +437,12 @@ impl Log {
         if let Some(child) = lock(&self.child).take() {
             self.engine.hub().unroute(&child, &self.process);
         }
+    }
+
+    /// Whether the host has closed the directory since the attempt began, even if it is open again.
+    fn closed(&self, connection: &Connection) -> bool {
+        let disposals = self.engine.hub().disposals(&self.process, &self.directory);
+        disposals > self.disposals || !connection.serves(&self.directory)
     }
 
     async fn fenced(&self) -> Result<(), Fenced> {
@@ -567,7 +576,7 @@ impl RunLog for Log {
                     why = &mut gone => return interrupted(&why),
                     connection = self.engine.hub().connected(&self.process) => connection,
                 };
-                if !connection.serves(&self.directory) {
+                if self.closed(&connection) {
                     return interrupted("its host closed the directory");
                 }
                 let alive = tokio::select! {
@@ -575,10 +584,10 @@ impl RunLog for Log {
                     alive = connection.ping() => alive,
                 };
                 if alive {
-                    return if connection.serves(&self.directory) {
-                        AbortVerdict::ByPerson
-                    } else {
+                    return if self.closed(&connection) {
                         interrupted("its host closed the directory")
+                    } else {
+                        AbortVerdict::ByPerson
                     };
                 }
             }

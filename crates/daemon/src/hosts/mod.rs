@@ -97,6 +97,8 @@ struct State {
     sessions: Sessions,
     routes: HashMap<String, mpsc::Sender<RunSignal>>,
     projects: HashMap<String, ProjectId>,
+    /// How often a living process has disposed of a directory.
+    disposals: HashMap<(ProcessId, String), u64>,
 }
 
 /// All connected hosts. Cheap to clone.
@@ -162,6 +164,7 @@ impl Hub {
             if let Some(old) = &replaced {
                 state.connections.remove(&old.id);
             }
+            state.disposals.retain(|(process, _), _| process.is_alive());
             for owned in &request.sessions {
                 state.sessions.sighted(
                     &owned.session,
@@ -426,13 +429,26 @@ impl Hub {
 
     fn disposed(&self, connection: &Connection, directory: &str) {
         connection.close_directory(directory);
-        let touched = lock(&self.state)
-            .sessions
-            .forget_directory(&connection.process, directory);
+        let touched = {
+            let mut state = lock(&self.state);
+            *state
+                .disposals
+                .entry((connection.process, directory.to_owned()))
+                .or_default() += 1;
+            state
+                .sessions
+                .forget_directory(&connection.process, directory)
+        };
         for session in touched {
             self.signal(Signal::SessionChanged(session));
         }
         self.bump();
+    }
+
+    /// How often this process has disposed of the directory: what ran there ended with each.
+    pub(crate) fn disposals(&self, process: &ProcessId, directory: &str) -> u64 {
+        let key = (*process, directory.to_owned());
+        lock(&self.state).disposals.get(&key).copied().unwrap_or(0)
     }
 
     /// Keeps what a host has told of a directory's agents.
