@@ -13,7 +13,7 @@ use crate::{block_on, demo, root, say, svg};
 
 /// Rows and columns of the pictures.
 const SIZE: (NonZeroU16, NonZeroU16) =
-    (NonZeroU16::new(62).unwrap(), NonZeroU16::new(108).unwrap());
+    (NonZeroU16::new(54).unwrap(), NonZeroU16::new(118).unwrap());
 /// What the person goes on with.
 const MEANWHILE: &str = "Good. Is the first one back?";
 const LIMIT: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<()> {
         tui.line("Our login got slow. Please delegate what can be looked into.")
             .await?;
         tui.wait_for("Three are under way", LIMIT).await?;
-        tui.wait_for("2 under way", LIMIT).await?;
+        tui.wait_for("hashed on every request", LIMIT).await?;
         tui.line(MEANWHILE).await?;
         tui.wait_for("all 3 ended", LIMIT).await?;
         tui.wait_for("All three are back", LIMIT).await?;
@@ -66,7 +66,7 @@ pub(crate) fn run() -> Result<()> {
 /// The same delegations on the command line.
 async fn list(sandbox: &Sandbox) -> Result<()> {
     let program = sandbox.brigade_program()?.to_owned();
-    let size = (NonZeroU16::new(8).unwrap_or(SIZE.0), SIZE.1);
+    let size = (NonZeroU16::new(5).unwrap_or(SIZE.0), SIZE.1);
     let tui = Tui::sized(sandbox, &program, &["list"], size)?;
     tui.ended(LIMIT).await?;
     save(
