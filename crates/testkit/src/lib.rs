@@ -3,6 +3,7 @@
 //!
 //! Nothing here is bound to a test framework; the demo and the benchmarks use it as they are.
 
+mod clock;
 mod error;
 mod finished;
 mod hold;
@@ -13,7 +14,9 @@ pub mod model;
 pub mod opencode;
 pub mod process;
 pub mod sandbox;
+pub mod simulated;
 
+pub use clock::FakeClock;
 pub use error::{Error, Result};
 pub use finished::Finished;
 pub use hold::{Held, Hold};

@@ -1,0 +1,250 @@
+//! The bridge's connection: registers, takes what comes down, posts what goes up, and comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use brigade_client::{Client, ClientError, StartPolicy};
+use brigade_protocol::bridge::{Batch, Directory, Down, HeldLease, Host, Register, Up};
+use brigade_protocol::{ErrorCode, PROTOCOL};
+use futures::StreamExt;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::fault::Fault;
+use super::filter::{Link, outlives};
+use super::host::Inner;
+use super::world::Call;
+
+/// How long the bridge waits before it connects again, as the real one does at first.
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl Inner {
+    /// Keeps the process connected.
+    pub(super) async fn maintain(self: Arc<Self>) {
+        loop {
+            self.bridge
+                .until(|bridge| (!bridge.offline).then_some(()))
+                .await;
+            // Why there is no connection shows in the next attempt; a test waits for the one that succeeds.
+            let _failed = self.connect_once().await;
+            self.bridge.update(|bridge| bridge.link = None);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn connect_once(self: &Arc<Self>) -> Result<(), ClientError> {
+        let client = Client::connect(&self.dirs, StartPolicy::Never).await?;
+        let request = self.registration();
+        let registered = client.register(&request).await?;
+        let link = Link {
+            id: registered.connection,
+            client: client.clone(),
+            cut: CancellationToken::new(),
+        };
+        let mut stream = client.bridge_stream(&link.id).await?;
+        self.bridge.update(|bridge| {
+            bridge.queue.retain(outlives);
+            bridge.leases.clear();
+            bridge.connections += 1;
+            bridge.link = Some(link.clone());
+        });
+        let poster = tokio::spawn(Arc::clone(self).post(link.clone()));
+        loop {
+            tokio::select! {
+                () = link.cut.cancelled() => break,
+                next = stream.next() => match next {
+                    Some(Ok(message)) => self.take(&link, message),
+                    _ => break,
+                }
+            }
+        }
+        drop(stream);
+        self.bridge.update(|bridge| bridge.link = None);
+        link.cut.cancel();
+        // A panic there has been reported by itself.
+        let _ended = poster.await;
+        Ok(())
+    }
+
+    fn registration(&self) -> Register {
+        self.bridge.update(|bridge| {
+            // What is told as held and unused is given back by that.
+            for lease in bridge.leases.values_mut() {
+                lease.parts = None;
+            }
+            let leases = bridge.leases.iter().map(|(lease, held)| HeldLease {
+                session: held.session.clone(),
+                lease: *lease,
+                message: held.message.clone(),
+            });
+            let roots = bridge.roots.iter();
+            Register {
+                protocol: PROTOCOL,
+                bridge_version: "0.1.0".to_owned(),
+                instance: self.name.clone(),
+                data_dir: None,
+                host: Host {
+                    name: "opencode".to_owned(),
+                    version: "1.18.33".to_owned(),
+                    pid: self.pid,
+                    executable: "opencode".to_owned(),
+                    mode: self.mode.clone(),
+                    home: "/home/simulated".to_owned(),
+                    env: std::collections::BTreeMap::new(),
+                },
+                directories: vec![Directory {
+                    directory: bridge.directory.clone(),
+                    worktree: bridge.directory.clone(),
+                }],
+                sessions: roots
+                    .map(|(session, root)| bridge.owned(session, root))
+                    .collect(),
+                leases: leases.collect(),
+            }
+        })
+    }
+
+    /// Posts batch after batch, each until it is answered or the connection is lost.
+    async fn post(self: Arc<Self>, link: Link) {
+        let mut seq = 0;
+        loop {
+            let messages: Vec<Up> = tokio::select! {
+                biased;
+                () = link.cut.cancelled() => return,
+                () = self.bridge.until(|bridge| (!bridge.queue.is_empty() && !bridge.mute).then_some(())) => {
+                    self.bridge.update(|bridge| {
+                        bridge.posting = true;
+                        bridge.queue.drain(..).collect()
+                    })
+                }
+            };
+            seq += 1;
+            let batch = Batch { seq, messages };
+            if self.faults.strikes(1) {
+                // Posted, and the answer lost: it is posted again.
+                let _lost = link.client.bridge_up(&link.id, &batch).await;
+            }
+            let mut heard = link.client.bridge_up(&link.id, &batch).await;
+            for _ in 0..2 {
+                if heard.is_ok() || link.cut.is_cancelled() {
+                    break;
+                }
+                heard = link.client.bridge_up(&link.id, &batch).await;
+            }
+            self.bridge.update(|bridge| {
+                bridge.posting = false;
+                if heard.is_ok() {
+                    for message in &batch.messages {
+                        if let Up::Taken { lease, .. } | Up::Released { lease, .. } = message {
+                            bridge.leases.remove(lease);
+                        }
+                    }
+                } else {
+                    for message in batch.messages.into_iter().rev().filter(outlives) {
+                        bridge.queue.push_front(message);
+                    }
+                }
+            });
+            if heard.is_err() {
+                link.cut.cancel();
+                return;
+            }
+        }
+    }
+
+    fn take(self: &Arc<Self>, link: &Link, message: Down) {
+        self.bridge.update(|bridge| bridge.down(&message));
+        if let Down::Call {
+            id,
+            method,
+            path,
+            body,
+            ..
+        } = message
+        {
+            let (host, link) = (Arc::clone(self), link.clone());
+            self.spawn(async move {
+                let body = body.unwrap_or(Value::Null);
+                host.call(&link, id, &method, &path, &body).await;
+            });
+        }
+    }
+
+    /// One request of the daemon, with what goes wrong with it.
+    async fn call(self: &Arc<Self>, link: &Link, id: u64, method: &str, path: &str, body: &Value) {
+        let line = format!("{method} {path}");
+        let fault = self.faults.draw(&line);
+        match &fault {
+            Some(Fault::Late(pause)) => tokio::time::sleep(*pause).await,
+            Some(Fault::Held(gate)) => {
+                let open = |state: &super::State| state.gates.contains(gate).then_some(());
+                self.world.state.until(open).await;
+            }
+            _ => {}
+        }
+        let done = !matches!(
+            fault,
+            Some(Fault::LostRequest | Fault::BreakBefore | Fault::CrashBefore | Fault::Status(_))
+        );
+        let (status, answer) = match &fault {
+            Some(Fault::Status(status)) => (*status, serde_json::json!({"message": "it failed"})),
+            _ if done => self.serve(method, path, body),
+            _ => (0, Value::Null),
+        };
+        self.world.state.update(|state| {
+            state.calls.push(Call {
+                process: self.name.clone(),
+                line,
+                body: body.clone(),
+                done,
+            });
+        });
+        match fault {
+            Some(Fault::LostRequest | Fault::LostReply) => self.answer(
+                link,
+                Up::Failed {
+                    id,
+                    error: "no answer within 30000 ms".to_owned(),
+                },
+            ),
+            Some(Fault::BreakBefore | Fault::BreakAfter) => link.cut.cancel(),
+            Some(Fault::CrashBefore | Fault::CrashAfter) => self.faults.crash(),
+            _ => self.answer(
+                link,
+                Up::Reply {
+                    id,
+                    status,
+                    body: answer,
+                },
+            ),
+        }
+    }
+
+    /// An answer goes up on the connection that it was asked on, or nowhere.
+    fn answer(&self, link: &Link, answer: Up) {
+        self.bridge.update(|bridge| {
+            if bridge.link.as_ref().is_some_and(|now| now.id == link.id) {
+                bridge.send(answer);
+            }
+        });
+    }
+
+    /// The connection, as soon as there is one.
+    pub(super) async fn linked(&self) -> Link {
+        self.bridge.until(|bridge| bridge.link.clone()).await
+    }
+
+    /// Whether a tool call is worth repeating on the next connection.
+    pub(super) fn passes(error: &ClientError) -> bool {
+        match error {
+            ClientError::Api(body) => {
+                matches!(
+                    body.code,
+                    ErrorCode::UnknownConnection | ErrorCode::Draining
+                )
+            }
+            ClientError::Protocol { .. } | ClientError::TooOld { .. } => false,
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! A process of the host, as a test uses it.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+
+use brigade_client::ClientError;
+use brigade_os::paths::Dirs;
+use brigade_protocol::bridge::{Down, Up};
+use brigade_protocol::tools::{Answer, Caller, Delegate, Read};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::fault::Faults;
+use super::filter::{BridgeState, Link};
+use super::helper::Helper;
+use super::world::{LIMIT, State, World};
+use crate::{Error, Result, Watched};
+
+/// How a process is started.
+#[derive(Debug, Clone)]
+pub struct HostOptions<'a> {
+    /// Its name in what is recorded; one for each process.
+    pub name: &'a str,
+    /// `tui`, `run`, `serve`.
+    pub mode: &'a str,
+    /// The test that is the helper's; see [`Helper::start`].
+    pub test: &'a str,
+    /// The daemon's places.
+    pub dirs: &'a Dirs,
+    /// A folder for the process's own socket, shorter than a socket's name may be.
+    pub folder: &'a Path,
+    /// What goes wrong.
+    pub faults: Faults,
+}
+
+/// What the bridge says after a result was handed to a tool call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirm {
+    /// It has reached the model.
+    Handed,
+    /// The call was aborted meanwhile.
+    Aborted,
+    /// Nothing: the process was too busy dying.
+    Nothing,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) world: Arc<World>,
+    pub(super) name: String,
+    pub(super) mode: String,
+    pub(super) pid: u32,
+    pub(super) dirs: Dirs,
+    pub(super) faults: Faults,
+    pub(super) bridge: Watched<BridgeState>,
+    dead: CancellationToken,
+}
+
+impl Inner {
+    /// Runs something as long as the process lives.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let dead = self.dead.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = dead.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// An event of this process.
+    pub(super) fn emit(&self, kind: &str, session: &str, properties: &Value) {
+        self.world
+            .read(|state| self.emit_in(state, kind, session, properties));
+    }
+
+    /// The same while the state is being changed, so that events come in the order of what they tell.
+    pub(super) fn emit_in(&self, state: &State, kind: &str, session: &str, properties: &Value) {
+        if self.dead.is_cancelled() {
+            return;
+        }
+        let mut properties = properties.clone();
+        properties["sessionID"] = json!(session);
+        let is_root = state
+            .session(session)
+            .is_some_and(|found| found.parent.is_none());
+        let twice = self.faults.strikes(5);
+        self.bridge.update(|bridge| {
+            bridge.on_event(session, is_root, state.now, kind, &properties);
+            if twice {
+                bridge.on_event(session, is_root, state.now, kind, &properties);
+            }
+        });
+    }
+}
+
+/// A process of the host with its bridge. When dropped, it is killed.
+#[derive(Debug)]
+pub struct SimulatedHost {
+    inner: Arc<Inner>,
+    process: Helper,
+}
+
+/// A person's message that has left the hook and is not stored yet.
+#[derive(Debug)]
+#[must_use = "it is stored by `SimulatedHost::stores`"]
+pub struct Typed {
+    session: String,
+    message: String,
+    parts: Vec<Value>,
+}
+
+impl SimulatedHost {
+    /// Starts a process and waits until its bridge is connected.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start(world: &Arc<World>, options: HostOptions<'_>) -> Result<Self> {
+        let runtime = options.folder.join(options.name);
+        std::fs::create_dir_all(&runtime).map_err(Error::io("make a folder for a process"))?;
+        let places = [
+            ("HOME", options.dirs.home.clone()),
+            ("BRIGADE_DATA_DIR", options.dirs.data.clone()),
+            ("BRIGADE_CONFIG_DIR", options.dirs.config.clone()),
+            ("BRIGADE_RUNTIME_DIR", runtime),
+        ];
+        let lookup = |name: &str| {
+            let place = places.iter().find(|(known, _)| *known == name);
+            place.map(|(_, path)| OsString::from(path))
+        };
+        let dirs = Dirs::from_lookup(lookup, None, brigade_os::user_id())
+            .map_err(|error| Error::io("find a process's places")(std::io::Error::other(error)))?;
+        let process = Helper::relay(options.test, &dirs.socket(), &options.dirs.socket()).await?;
+        let directory = world.directory().display().to_string();
+        let inner = Arc::new(Inner {
+            world: Arc::clone(world),
+            name: options.name.to_owned(),
+            mode: options.mode.to_owned(),
+            pid: process.pid().unwrap_or(0),
+            dirs,
+            faults: options.faults,
+            bridge: Watched::new(BridgeState {
+                directory,
+                ..BridgeState::default()
+            }),
+            dead: CancellationToken::new(),
+        });
+        inner.spawn(Arc::clone(&inner).maintain());
+        let host = Self { inner, process };
+        host.connected(1).await?;
+        Ok(host)
+    }
+
+    /// Its name in what is recorded.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    async fn until<T>(&self, what: &str, look: impl FnMut(&BridgeState) -> Option<T>) -> Result<T> {
+        let seen =
+            |bridge: &BridgeState| format!("{bridge:?}\n{}", self.inner.world.read(State::dump));
+        self.inner
+            .bridge
+            .until_within(LIMIT, what, seen, look)
+            .await
+    }
+
+    /// Waits until the bridge is connected, for the n-th time or later.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`].
+    pub async fn connected(&self, times: u32) -> Result<()> {
+        self.until("a connection", |bridge| {
+            (bridge.link.is_some() && bridge.connections >= times).then_some(())
+        })
+        .await
+    }
+
+    /// How often the bridge has been connected.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.inner.bridge.read(|bridge| bridge.connections)
+    }
+
+    /// Breaks the connection; the bridge comes back by itself. Returns once it has.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`].
+    pub async fn reconnect(&self) -> Result<()> {
+        let before = self.connections();
+        self.cut();
+        self.connected(before + 1).await
+    }
+
+    fn cut(&self) {
+        if let Some(link) = self.inner.bridge.read(|bridge| bridge.link.clone()) {
+            link.cut.cancel();
+        }
+    }
+
+    /// Breaks the connection and keeps it broken. Returns once it is.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`].
+    pub async fn offline(&self) -> Result<()> {
+        self.inner.bridge.update(|bridge| bridge.offline = true);
+        self.cut();
+        self.until("the end of the connection", |bridge| {
+            bridge.link.is_none().then_some(())
+        })
+        .await
+    }
+
+    /// Lets the bridge connect again.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`].
+    pub async fn online(&self) -> Result<()> {
+        let before = self.connections();
+        self.inner.bridge.update(|bridge| bridge.offline = false);
+        self.connected(before + 1).await
+    }
+
+    /// Whether the bridge holds back what it has to say.
+    pub fn mute(&self, mute: bool) {
+        self.inner.bridge.update(|bridge| bridge.mute = mute);
+    }
+
+    /// Waits until everything that the bridge has to say was heard: what is in its queue and on its way.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`].
+    pub async fn heard(&self) -> Result<()> {
+        self.until("an empty queue", |bridge| {
+            (bridge.queue.is_empty() && !bridge.posting).then_some(())
+        })
+        .await
+    }
+
+    /// Waits for something that came down the stream.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`].
+    pub async fn came<T>(
+        &self,
+        what: &str,
+        mut look: impl FnMut(&[Down]) -> Option<T>,
+    ) -> Result<T> {
+        self.until(what, |bridge| look(&bridge.heard)).await
+    }
+
+    /// How many offers the bridge holds for a session.
+    #[must_use]
+    pub fn offers(&self, session: &str) -> usize {
+        self.inner.bridge.read(|bridge| {
+            let held = bridge.leases.values();
+            held.filter(|lease| lease.session == session && lease.parts.is_some())
+                .count()
+        })
+    }
+
+    /// Waits until the bridge holds this many offered notices for a session.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`].
+    pub async fn offered(&self, session: &str, notices: usize) -> Result<()> {
+        self.until("an offer", |bridge| {
+            let held = bridge
+                .leases
+                .values()
+                .filter(|lease| lease.session == session);
+            let parts = held.filter_map(|lease| lease.parts.as_ref()).flatten();
+            (parts.filter(|part| part["synthetic"] == true).count() == notices).then_some(())
+        })
+        .await
+    }
+
+    /// Kills the process: whatever it did stops where it stands.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.inner.dead.cancel();
+        let name = self.inner.name.clone();
+        self.inner
+            .world
+            .state
+            .update(|state| state.runs.retain(|run| run.process != name));
+        self.process.kill().await
+    }
+
+    /// A person types a message and sends it; returns its ID.
+    pub fn person(&self, session: &str, words: &str) -> String {
+        let typed = self.types(session);
+        self.stores(typed, words)
+    }
+
+    /// The first half of [`Self::person`]: the hook has seen the message and put offered notices into it.
+    pub fn types(&self, session: &str) -> Typed {
+        let (message, now) = self
+            .inner
+            .world
+            .state
+            .update(|state| (state.new_id("msg"), state.now));
+        let parts = self.inner.bridge.update(|bridge| {
+            bridge.touch(session, now, true, |root| root.busy = true);
+            let mut parts = Vec::new();
+            let mut taken = Vec::new();
+            for (lease, held) in &mut bridge.leases {
+                if held.session == session
+                    && let Some(offered) = held.parts.take()
+                {
+                    parts.extend(offered);
+                    held.message = Some(message.clone());
+                    taken.push(*lease);
+                }
+            }
+            for lease in taken {
+                bridge.send(Up::Taken {
+                    session: session.to_owned(),
+                    lease,
+                    message: message.clone(),
+                });
+            }
+            parts
+        });
+        Typed {
+            session: session.to_owned(),
+            message,
+            parts,
+        }
+    }
+
+    /// The second half of [`Self::person`]: the message is stored and answered.
+    pub fn stores(&self, typed: Typed, words: &str) -> String {
+        let mut parts = vec![json!({"type": "text", "text": words})];
+        parts.extend(typed.parts);
+        let body = json!({"messageID": typed.message, "agent": "build", "parts": parts});
+        self.inner.prompt(&typed.session, &body);
+        typed.message
+    }
+
+    /// A person presses escape in a session.
+    pub fn aborts(&self, session: &str) {
+        self.inner.abort(session);
+    }
+
+    /// A person deletes a session, and with it its children.
+    pub fn deletes(&self, session: &str) {
+        let inner = &self.inner;
+        inner.world.state.update(|state| {
+            let mut gone: Vec<String> = state
+                .children(session)
+                .iter()
+                .map(|child| child.id.clone())
+                .collect();
+            gone.push(session.to_owned());
+            for id in gone {
+                let info = state
+                    .session(&id)
+                    .map(|found| found.info.clone())
+                    .unwrap_or_default();
+                inner.emit_in(state, "session.deleted", &id, &json!({"info": info}));
+                state.sessions.retain(|known| known.id != id);
+            }
+        });
+    }
+
+    /// The tool `delegate`; returns the delegation's ID.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached or refuses.
+    pub async fn delegate(&self, session: &str, prompt: &str) -> Result<String> {
+        let args = json!({"agent": "explore", "prompt": prompt});
+        let answer = self
+            .tool(session, |link, caller| {
+                let args = args.clone();
+                async move { link.client.tool_delegate(&Delegate { caller, args }).await }
+            })
+            .await?;
+        let id = answer.title.split(" · ").nth(1).map(str::to_owned);
+        id.ok_or_else(|| Error::Exited {
+            what: "delegate".to_owned(),
+            output: answer.output,
+        })
+    }
+
+    /// The tool `delegation_read`; returns what the model is given. Dropping the future aborts the call.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached.
+    pub async fn read(&self, session: &str, id: &str, confirm: Confirm) -> Result<String> {
+        let args = json!({"id": id});
+        let answer = self
+            .tool(session, |link, caller| {
+                let args = args.clone();
+                async move { link.client.tool_read(&Read { caller, args }).await }
+            })
+            .await?;
+        if let Some(id) = answer.handed {
+            let session = session.to_owned();
+            self.inner.bridge.update(|bridge| match confirm {
+                Confirm::Handed => bridge.send(Up::Handed { id, session }),
+                Confirm::Aborted => bridge.send(Up::NotHanded { id, session }),
+                Confirm::Nothing => {}
+            });
+        }
+        Ok(answer.output)
+    }
+
+    /// A tool's call: the session is at work meanwhile.
+    async fn tool<F>(&self, session: &str, call: impl Fn(Link, Caller) -> F) -> Result<Answer>
+    where
+        F: Future<Output = std::result::Result<Answer, ClientError>>,
+    {
+        let world = &self.inner.world;
+        let now = world.state.update(State::tick);
+        self.inner.bridge.update(|bridge| {
+            bridge.delegating.insert(session.to_owned());
+            bridge.touch(session, now, true, |root| root.busy = true);
+        });
+        let mut tries = 0;
+        let answer = loop {
+            let link = self.inner.linked().await;
+            let caller = Caller {
+                connection: link.id.clone(),
+                session: session.to_owned(),
+                message: None,
+                agent: Some("build".to_owned()),
+                parent: None,
+                directory: world.directory().display().to_string(),
+            };
+            match call(link.clone(), caller).await {
+                Ok(answer) => break Ok(answer),
+                Err(error) if tries < 50 && Inner::passes(&error) => {
+                    tries += 1;
+                    link.cut.cancel();
+                    let left = |bridge: &BridgeState| {
+                        let current = bridge.link.as_ref().map(|now| &now.id);
+                        (current != Some(&link.id)).then_some(())
+                    };
+                    self.inner.bridge.until(left).await;
+                }
+                Err(error) => {
+                    break Err(Error::Exited {
+                        what: "a tool's call".to_owned(),
+                        output: error.to_string(),
+                    });
+                }
+            }
+        };
+        // In the order of the state: a turn that has begun meanwhile keeps it busy.
+        world.read(|state| {
+            if !state.is_busy(session) {
+                self.inner.bridge.update(|bridge| {
+                    bridge.touch(session, state.now, false, |root| root.busy = false)
+                });
+            }
+        });
+        answer
+    }
+}
+
+impl Drop for SimulatedHost {
+    fn drop(&mut self) {
+        self.inner.dead.cancel();
+    }
+}
