@@ -6,10 +6,12 @@
 
 mod artifact;
 mod cancel;
+mod child_rules;
 mod ledgers;
 mod recover;
 mod register;
 mod run;
+mod run_log;
 mod schedule;
 mod signals;
 mod troubles;

@@ -1,31 +1,20 @@
 //! One attempt: from its recorded start to its proven end, in the host's own process.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use brigade_agents::opencode::{
-    AbortVerdict, Api, ApiError, DriveOutcome, Fenced, Progress as Doing, Refusal, RunLog, RunSpec,
-    Signal, Usage, drive,
-};
-use brigade_core::delegation::{Command, Delegation, Model, RunEnd, StopCause};
-use brigade_core::id::{Attempt, SessionId};
-use brigade_core::permission::{Action, Rule};
+use brigade_agents::opencode::{Api, ApiError, DriveOutcome, RunSpec, Signal, drive};
+use brigade_core::delegation::{Command, Delegation, Model, RunEnd};
+use brigade_core::id::Attempt;
+use brigade_core::permission::Rule;
 use brigade_core::text::title;
 use brigade_os::process::ProcessId;
-use brigade_protocol::bridge::ShellRule;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
-use super::{DispatchError, Engine, Entry, RETRY};
-use crate::hosts::{Connection, ProcessTransport, lock};
+use super::child_rules::{shell_rules, with_denies};
+use super::run_log::{Log, absorb};
+use super::{Engine, Entry, RETRY};
+use crate::hosts::{ProcessTransport, lock};
 
-/// How long a host is watched after an abort that nobody ordered: one that quits aborts its children
-/// first, and disposes and exits within this time (measured: well under a second).
-const ABORT_GRACE: Duration = Duration::from_secs(3);
-/// How often progress is written to the store while there is any.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// How many signals may wait for the run before the bridge has to wait.
 const SIGNALS: usize = 1_024;
 /// How many of the parent's last messages are looked at for its model.
@@ -104,11 +93,11 @@ impl Engine {
             attempt,
             process,
             base_ms,
-            saved: std::sync::Mutex::new(None),
+            saved: Mutex::new(None),
             directory: record.spec.directory.clone(),
             disposals: self.hub().disposals(&process, &record.spec.directory),
             signals: signals.clone(),
-            child: std::sync::Mutex::new(None),
+            child: Mutex::new(None),
             shell: shell_rules(&rules),
         });
         let spec = run_spec(&record, rules, model, base_ms, fresh);
@@ -258,7 +247,13 @@ impl Engine {
     }
 
     /// Writes progress down. A failure costs only what was seen since the last time, and is said.
-    async fn save(&self, entry: &Entry, attempt: Attempt, partial: Option<&str>, ran_ms: u64) {
+    pub(super) async fn save(
+        &self,
+        entry: &Entry,
+        attempt: Attempt,
+        partial: Option<&str>,
+        ran_ms: u64,
+    ) {
         let progress = lock(&entry.live).progress.clone();
         let saved = self
             .0
@@ -271,17 +266,8 @@ impl Engine {
     }
 }
 
-/// Takes over what a run has used. The driver's sums are the run's so far, so they replace.
-fn absorb(progress: &mut brigade_store::Progress, usage: &Usage) {
-    let tokens = &usage.tokens;
-    progress.tool_calls = usage.tool_calls;
-    progress.tokens_in = tokens.input + tokens.cache.read + tokens.cache.write;
-    progress.tokens_out = tokens.output + tokens.reasoning;
-    progress.cost = usage.cost;
-}
-
 /// Waits for the proof that a process is gone, and says it.
-async fn wait_gone(process: ProcessId) -> String {
+pub(super) async fn wait_gone(process: ProcessId) -> String {
     if let Err(error) = process.wait_exit().await {
         // Without the proof nothing may be concluded.
         tracing::error!(%process, %error, "a host's process can't be watched: its exit will not be noticed");
@@ -300,14 +286,7 @@ async fn inherit(
     let Some(parent) = api.session(&spec.parent).await? else {
         return Ok(None);
     };
-    let mut rules = spec.access.rules.clone();
-    rules.extend(
-        parent
-            .permission
-            .0
-            .into_iter()
-            .filter(|rule| rule.action == Action::Deny),
-    );
+    let rules = with_denies(&spec.access.rules, &parent.permission);
     let model = match &spec.model {
         Some(model) => Some(model.clone()),
         None => api
@@ -353,258 +332,5 @@ fn run_spec(
         spent_ms: record.spent_ms + base_ms,
         max_run_ms: spec.max_run_ms,
         stall_ms: spec.stall_ms,
-    }
-}
-
-/// What the rules let the shell run, for the bridge to hold: in the host a person's "always" would
-/// come after them.
-fn shell_rules(rules: &[Rule]) -> Vec<ShellRule> {
-    rules
-        .iter()
-        .filter(|rule| rule.permission == "bash")
-        .map(|rule| ShellRule {
-            pattern: regex_of(&rule.pattern),
-            allow: rule.action == Action::Allow,
-        })
-        .collect()
-}
-
-/// The host's wildcard as a regular expression: `*` any text, `?` one character, a trailing ` *` optional.
-fn regex_of(pattern: &str) -> String {
-    let (body, optional) = match pattern.strip_suffix(" *") {
-        Some(body) => (body, "( .*)?"),
-        None => (pattern, ""),
-    };
-    let mut regex = String::from("^");
-    for c in body.chars() {
-        match c {
-            '*' => regex.push_str(".*"),
-            '?' => regex.push('.'),
-            c if r"\.+^${}()|[]/".contains(c) => {
-                regex.push('\\');
-                regex.push(c);
-            }
-            c => regex.push(c),
-        }
-    }
-    regex + optional + "$"
-}
-
-/// Where the driver's reports go.
-struct Log {
-    engine: Engine,
-    entry: Arc<Entry>,
-    attempt: Attempt,
-    process: ProcessId,
-    directory: String,
-    /// How often the host had disposed of the directory when the attempt began.
-    disposals: u64,
-    base_ms: u64,
-    saved: std::sync::Mutex<Option<Instant>>,
-    signals: mpsc::Sender<Signal>,
-    child: std::sync::Mutex<Option<String>>,
-    shell: Vec<ShellRule>,
-}
-
-impl Log {
-    /// Puts a command until the store takes it; an attempt that is over is fenced off.
-    async fn put(&self, command: Command) -> Result<(), Fenced> {
-        let mut pause = RETRY.0;
-        loop {
-            match self.engine.dispatch(&self.entry.id, command.clone()).await {
-                Ok(()) => return Ok(()),
-                Err(DispatchError::Store(error)) => {
-                    tracing::error!(id = %self.entry.id, %error, "the store could not be written; trying again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RETRY.1);
-                }
-                Err(error) => {
-                    tracing::debug!(id = %self.entry.id, %error, "the run is fenced off");
-                    return Err(Fenced);
-                }
-            }
-        }
-    }
-
-    /// After a reconnection the bridge has to be told anew what to forward.
-    fn rewatch(&self, connection: &Connection) {
-        if let Some(child) = lock(&self.child).as_deref() {
-            self.engine.hub().watch(connection, child, &self.shell);
-        }
-    }
-
-    fn unwatch(&self) {
-        if let Some(child) = lock(&self.child).take() {
-            self.engine.hub().unroute(&child, &self.process);
-        }
-    }
-
-    /// Whether the host has closed the directory since the attempt began, even if it is open again.
-    fn closed(&self, connection: &Connection) -> bool {
-        let disposals = self.engine.hub().disposals(&self.process, &self.directory);
-        disposals > self.disposals || !connection.serves(&self.directory)
-    }
-
-    async fn fenced(&self) -> Result<(), Fenced> {
-        let active = self.entry.active.lock().await;
-        if active.delegation.attempt == self.attempt && active.delegation.holds_slot() {
-            Ok(())
-        } else {
-            Err(Fenced)
-        }
-    }
-}
-
-impl RunLog for Log {
-    fn watch<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, ()> {
-        async move {
-            *lock(&self.child) = Some(session.to_string());
-            self.engine
-                .hub()
-                .route(session.as_str(), self.signals.clone());
-            // In force for every later call: both go down the same stream, in order.
-            if let Some(connection) = self.engine.hub().of_process(&self.process) {
-                self.engine
-                    .hub()
-                    .watch(&connection, session.as_str(), &self.shell);
-            }
-        }
-        .boxed()
-    }
-
-    fn child_ready<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<(), Fenced>> {
-        self.put(Command::ChildReady {
-            attempt: self.attempt,
-            session: session.clone(),
-        })
-        .boxed()
-    }
-
-    fn prompted(&self) -> BoxFuture<'_, Result<(), Fenced>> {
-        self.put(Command::Prompted {
-            attempt: self.attempt,
-        })
-        .boxed()
-    }
-
-    fn progress<'a>(
-        &'a self,
-        progress: &'a Doing,
-        partial: Option<&'a str>,
-        ran_ms: u64,
-    ) -> BoxFuture<'a, Result<(), Fenced>> {
-        async move {
-            self.fenced().await?;
-            let ran_ms = self.base_ms + ran_ms;
-            {
-                let mut live = lock(&self.entry.live);
-                absorb(&mut live.progress, &progress.usage);
-                if progress.last_tool.is_some() {
-                    live.progress.last_tool.clone_from(&progress.last_tool);
-                }
-                live.progress.heard_at = Some(self.engine.now());
-                live.ran_ms = ran_ms;
-                if let Some(partial) = partial {
-                    live.partial = Arc::from(partial);
-                }
-            }
-            self.entry.bump();
-            let due = {
-                let mut saved = lock(&self.saved);
-                let due = saved.is_none_or(|at| at.elapsed() >= SAVE_EVERY);
-                if due {
-                    *saved = Some(Instant::now());
-                }
-                due
-            };
-            if due {
-                // Nothing seen yet is no reason to forget what an earlier daemon or attempt has seen.
-                let partial = lock(&self.entry.live).partial.clone();
-                let partial = (!partial.is_empty()).then_some(&*partial);
-                self.engine
-                    .save(&self.entry, self.attempt, partial, ran_ms)
-                    .await;
-            }
-            Ok(())
-        }
-        .boxed()
-    }
-
-    fn refused(&self, refusal: Refusal) -> BoxFuture<'_, Result<(), Fenced>> {
-        async move {
-            self.fenced().await?;
-            tracing::info!(id = %self.entry.id, what = %refusal.words(), "a permission was refused");
-            let ran_ms = {
-                let mut live = lock(&self.entry.live);
-                live.progress.refused += 1;
-                live.ran_ms
-            };
-            self.engine.save(&self.entry, self.attempt, None, ran_ms).await;
-            Ok(())
-        }
-        .boxed()
-    }
-
-    fn stop(&self, cause: StopCause) -> BoxFuture<'_, Result<(), Fenced>> {
-        self.put(Command::Stop {
-            attempt: Some(self.attempt),
-            cause,
-        })
-        .boxed()
-    }
-
-    fn stray<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, ()> {
-        async move {
-            tracing::warn!(id = %self.entry.id, %session, "a child of an earlier attempt was still busy and was aborted");
-        }
-        .boxed()
-    }
-
-    fn unordered_abort(&self) -> BoxFuture<'_, AbortVerdict> {
-        async move {
-            let interrupted = |why: &str| AbortVerdict::Interrupted {
-                why: why.to_owned(),
-            };
-            let gone = wait_gone(self.process);
-            tokio::pin!(gone);
-            tokio::select! {
-                why = &mut gone => return interrupted(&why),
-                () = tokio::time::sleep(ABORT_GRACE) => {}
-            }
-            loop {
-                let connection = tokio::select! {
-                    why = &mut gone => return interrupted(&why),
-                    connection = self.engine.hub().connected(&self.process) => connection,
-                };
-                if self.closed(&connection) {
-                    return interrupted("its host closed the directory");
-                }
-                let alive = tokio::select! {
-                    why = &mut gone => return interrupted(&why),
-                    alive = connection.ping() => alive,
-                };
-                if alive {
-                    return if self.closed(&connection) {
-                        interrupted("its host closed the directory")
-                    } else {
-                        AbortVerdict::ByPerson
-                    };
-                }
-            }
-        }
-        .boxed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::regex_of;
-
-    #[test]
-    fn wildcards_become_anchored_expressions() {
-        assert_eq!(regex_of("git diff*"), "^git diff.*$");
-        assert_eq!(regex_of("git log *"), "^git log( .*)?$");
-        assert_eq!(regex_of("a.b?(c)"), r"^a\.b.\(c\)$");
-        assert_eq!(regex_of("*"), "^.*$");
     }
 }
