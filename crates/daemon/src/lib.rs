@@ -8,7 +8,9 @@ mod engine;
 mod hosts;
 mod http;
 mod logging;
+mod parts;
 mod project;
+mod troubles;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,9 +29,10 @@ use tokio_util::task::TaskTracker;
 use clock::Chance;
 pub use clock::SystemClock;
 use config::{ConfigError, Configs};
-use engine::{Engine, Parts};
+use engine::Engine;
 use hosts::Hub;
 use http::{About, Api};
+use parts::Parts;
 
 /// How long open requests may take to end once the daemon is to go.
 const DRAIN: Duration = Duration::from_secs(5);

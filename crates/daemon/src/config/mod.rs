@@ -59,7 +59,8 @@ pub struct Limits {
     pub prompt: usize,
     /// Up to how many characters a result stands in its notice. Default 4,000.
     pub inline_result: usize,
-    /// Characters of one page of `delegation_read`. Default 30,000.
+    /// Characters of one page of `delegation_read`, at most: what the host would cut goes to the next page.
+    /// Default 30,000.
     pub page: usize,
 }
 

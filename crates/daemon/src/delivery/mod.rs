@@ -23,8 +23,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Chance;
 use crate::config::Configs;
-use crate::engine::{Parts, Troubles};
 use crate::hosts::{Connection, Hub, lock};
+use crate::parts::Parts;
+use crate::troubles::Troubles;
 use offer::Offer;
 use wake::Woken;
 

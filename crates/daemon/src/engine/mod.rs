@@ -14,7 +14,6 @@ mod run;
 mod run_log;
 mod schedule;
 mod signals;
-mod troubles;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -32,9 +31,10 @@ use crate::clock::Chance;
 use crate::config::Configs;
 use crate::delivery::Delivery;
 use crate::hosts::{Hub, lock};
+use crate::parts::Parts;
+use crate::troubles::Troubles;
 pub(crate) use ledgers::Ledgers;
 pub(crate) use register::Request as DelegateRequest;
-pub(crate) use troubles::Troubles;
 
 /// How long a failed write waits before it is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -133,19 +133,6 @@ struct Inner {
     tasks: TaskTracker,
     stopping: CancellationToken,
     activity: Arc<Notify>,
-}
-
-/// What the engine is made of.
-pub(crate) struct Parts {
-    pub(crate) store: Store,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) chance: Chance,
-    pub(crate) configs: Configs,
-    pub(crate) hub: Hub,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) stopping: CancellationToken,
-    /// Notified whenever something happens, so that idleness can be measured.
-    pub(crate) activity: Arc<Notify>,
 }
 
 impl Engine {

@@ -1,0 +1,26 @@
+//! What the daemon's services are made of: each takes what it needs.
+
+use std::sync::Arc;
+
+use brigade_core::clock::Clock;
+use brigade_store::Store;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Chance;
+use crate::config::Configs;
+use crate::hosts::Hub;
+
+/// The parts.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) chance: Chance,
+    pub(crate) configs: Configs,
+    pub(crate) hub: Hub,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stopping: CancellationToken,
+    /// Notified whenever something happens, so that idleness can be measured.
+    pub(crate) activity: Arc<Notify>,
+}
