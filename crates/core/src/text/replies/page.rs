@@ -13,33 +13,49 @@ pub struct Page {
     pub next: Option<usize>,
 }
 
-/// Cuts the page that begins at `offset` (in characters) and has at most `size` of them.
+/// The host cuts what a tool gives at 2,000 lines and at 51,200 bytes, the page's own last lines included, and
+/// puts a note in the place of the rest: a page stays below both.
+const MAX_LINES: usize = 1_950;
+const MAX_BYTES: usize = 50_000;
+
+/// Cuts the page that begins at `offset` (in characters) and has at most `size` of them; fewer where its lines
+/// or letters would be too much for the host.
 pub fn page(id: &DelegationId, text: &str, offset: usize, size: usize) -> Page {
     let size = size.max(1);
-    let total = text.chars().count();
-    if offset > 0 && offset >= total {
+    let (mut rest, mut at, mut before) = (text, 0, 0);
+    // An offset of the model's own choosing cuts the page that it lies in.
+    while at < offset && !rest.is_empty() {
+        let (bytes, chars) = extent(rest, size.min(offset - at));
+        rest = &rest[bytes..];
+        at += chars;
+        before += 1;
+    }
+    if offset > 0 && rest.is_empty() {
         return Page {
             text: format!(
-                "There is nothing at offset {offset}: {id} has {total} characters. Read from the start with \
+                "There is nothing at offset {offset}: {id} has {at} characters. Read from the start with \
                  delegation_read(\"{id}\")."
             ),
             next: None,
         };
     }
-    if offset == 0 && total <= size {
+    let (bytes, chars) = extent(rest, size);
+    let mut body = rest[..bytes].to_owned();
+    rest = &rest[bytes..];
+    let number = before + 1;
+    if number == 1 && rest.is_empty() {
         return Page {
-            text: text.to_owned(),
+            text: body,
             next: None,
         };
     }
-    let mut body: String = text.chars().skip(offset).take(size).collect();
-    let end = (offset + size).min(total);
-    // An offset of the model's own choosing shifts the pages; they are counted from where it stands.
-    let (number, pages) = (
-        offset.div_ceil(size) + 1,
-        offset.div_ceil(size) + (total - offset).div_ceil(size),
-    );
-    let next = (end < total).then_some(end);
+    let next = (!rest.is_empty()).then_some(at + chars);
+    let mut pages = number;
+    while !rest.is_empty() {
+        rest = &rest[extent(rest, size).0..];
+        pages += 1;
+    }
+    // Writing to a string can't fail.
     let _ = match next {
         Some(next) => write!(
             body,
@@ -48,6 +64,20 @@ pub fn page(id: &DelegationId, text: &str, offset: usize, size: usize) -> Page {
         None => write!(body, "\n\n… page {number} of {pages}; this is the last"),
     };
     Page { text: body, next }
+}
+
+/// How much of `text` fits into one page, in bytes and in characters.
+fn extent(text: &str, size: usize) -> (usize, usize) {
+    let (mut bytes, mut chars, mut lines) = (0, 0, 0);
+    for letter in text.chars() {
+        if chars == size || lines == MAX_LINES || bytes + letter.len_utf8() > MAX_BYTES {
+            break;
+        }
+        bytes += letter.len_utf8();
+        chars += 1;
+        lines += usize::from(letter == '\n');
+    }
+    (bytes, chars)
 }
 
 #[cfg(test)]
@@ -81,6 +111,24 @@ mod tests {
         );
         assert!(page(&id, "abc", 3, 10).text.contains("nothing at offset 3"));
         assert_eq!(page(&id, "", 0, 10).text, "");
+    }
+
+    #[test]
+    fn a_page_stays_below_what_the_host_would_cut() {
+        let id = id();
+        for text in ["1\n".repeat(20_000), "日本語".repeat(40_000)] {
+            let mut whole = String::new();
+            let mut offset = Some(0);
+            while let Some(at) = offset {
+                let found = page(&id, &text, at, 30_000);
+                assert!(found.text.len() <= 51_200 && found.text.split('\n').count() <= 2_000);
+                let (body, hint) = found.text.rsplit_once("\n\n… page ").unwrap();
+                assert!(found.next.is_some() || hint.ends_with("this is the last"));
+                whole.push_str(body);
+                offset = found.next;
+            }
+            assert_eq!(whole, text);
+        }
     }
 
     proptest! {
