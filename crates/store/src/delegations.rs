@@ -180,7 +180,7 @@ impl Store {
                 let rows = db
                     .prepare_cached(
                         "SELECT d.record, p.prompt, d.version, d.seq, d.progress, d.ran_ms
-                         FROM delegations d JOIN prompts p ON p.delegation = d.seq
+                         FROM delegations d INDEXED BY delegations_active JOIN prompts p ON p.delegation = d.seq
                          WHERE d.active = 1 ORDER BY d.seq",
                     )?
                     .query_map([], |sql| {
@@ -262,7 +262,8 @@ impl Store {
             .await
     }
 
-    /// A list, newest first, and how many there are beyond it.
+    /// A list, newest first, and how many there are beyond it. Prompts are left out (they are empty): a
+    /// long list of them would fill the memory for nothing.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -370,11 +371,21 @@ impl Store {
                         .query_row([], |row| row.get::<_, i64>(0))
                         .map(|n| u64::try_from(n).unwrap_or(0))
                 };
+                let (running, queued, waiting) = db
+                    .prepare_cached(
+                        "SELECT count(*) FILTER (WHERE phase NOT IN ('queued', 'waiting')),
+                                count(*) FILTER (WHERE phase = 'queued'), count(*) FILTER (WHERE phase = 'waiting')
+                         FROM delegations INDEXED BY delegations_active WHERE active = 1",
+                    )?
+                    .query_row([], |row| {
+                        let number = |at| row.get::<_, i64>(at).map(|n| u64::try_from(n).unwrap_or(0));
+                        Ok((number(0)?, number(1)?, number(2)?))
+                    })?;
                 Ok(Counts {
                     schema: u32::try_from(SCHEMA).unwrap_or(0),
-                    running: number("SELECT count(*) FROM delegations WHERE active = 1 AND phase NOT IN ('queued', 'waiting')")?,
-                    queued: number("SELECT count(*) FROM delegations WHERE active = 1 AND phase = 'queued'")?,
-                    waiting: number("SELECT count(*) FROM delegations WHERE active = 1 AND phase = 'waiting'")?,
+                    running,
+                    queued,
+                    waiting,
                     unread: number("SELECT count(*) FROM delegations WHERE active = 0 AND read_at IS NULL")?,
                     notices_waiting: number("SELECT count(*) FROM notices WHERE state IN ('pending', 'leased', 'sending')")?,
                     total: number("SELECT count(*) FROM delegations")?,
@@ -392,7 +403,7 @@ fn register(
     let digest = digest(&spec);
     let repeated: Option<String> = db
         .prepare_cached(
-            "SELECT d.id FROM prompts p JOIN delegations d ON d.seq = p.delegation
+            "SELECT d.id FROM prompts p CROSS JOIN delegations d ON d.seq = p.delegation
              WHERE p.digest = ?3 AND p.prompt = ?4 AND d.root = ?1 AND d.active = 1 AND d.agent = ?2",
         )?
         .query_row(params![spec.root.as_str(), spec.agent, digest, spec.prompt], |row| row.get(0))
@@ -535,8 +546,8 @@ fn commit(db: &Connection, change: Change) -> Result<(Committed, Option<i64>), C
             ended.artifact.to_string_lossy()
         ])?;
         let result: Option<String> = db
-            .prepare_cached("SELECT text FROM texts WHERE delegation = ?1")?
-            .query_row([seq], |row| row.get(0))
+            .prepare_cached("SELECT substr(text, 1, ?2) FROM texts WHERE delegation = ?1")?
+            .query_row(params![seq, search::INDEXED], |row| row.get(0))
             .optional()?;
         let spec = &delegation.spec;
         search::replace(
@@ -599,10 +610,12 @@ fn matching(
 ) -> rusqlite::Result<Vec<DelegationId>> {
     let ids = db
         .prepare_cached(
-            "SELECT id FROM (
-                SELECT id, project FROM delegations WHERE id >= ?1 AND id < ?2
-                UNION SELECT id, project FROM foreign_artifacts WHERE id >= ?1 AND id < ?2)
-             WHERE ?3 IS NULL OR project = ?3 GROUP BY id ORDER BY id LIMIT ?4",
+            // Each half limited by itself: a short prefix may match everything there is.
+            "SELECT id FROM (SELECT id FROM delegations
+                WHERE id >= ?1 AND id < ?2 AND (?3 IS NULL OR project = ?3) ORDER BY id LIMIT ?4)
+             UNION SELECT id FROM (SELECT id FROM foreign_artifacts
+                WHERE id >= ?1 AND id < ?2 AND (?3 IS NULL OR project = ?3) ORDER BY id LIMIT ?4)
+             ORDER BY id LIMIT ?4",
         )?
         .query_map(
             // IDs hold letters and hyphens only; '~' sorts behind all of them.
@@ -629,7 +642,7 @@ fn list(db: &Connection, filter: &ListFilter) -> Result<(Vec<Listed>, u64), Stor
     for (column, value) in given {
         if let Some(value) = value {
             values.push(value.to_owned());
-            conditions.push(format!("{column} = ?{}", values.len()));
+            conditions.push(format!("d.{column} = ?{}", values.len()));
         }
     }
     let clause = if conditions.is_empty() {
@@ -639,9 +652,10 @@ fn list(db: &Connection, filter: &ListFilter) -> Result<(Vec<Listed>, u64), Stor
     };
     let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     // Both kinds by time, each by its own index; merged here, so that neither has to be read whole.
+    let columns = COLUMNS.replace("p.prompt", "''");
     let ours = format!(
-        "SELECT {COLUMNS} FROM (SELECT * FROM delegations WHERE {clause} ORDER BY seq DESC LIMIT {limit}) d
-         JOIN prompts p ON p.delegation = d.seq LEFT JOIN notices n ON n.delegation = d.seq ORDER BY d.seq DESC"
+        "SELECT {columns} FROM delegations d LEFT JOIN notices n ON n.delegation = d.seq
+         WHERE {clause} ORDER BY d.seq DESC LIMIT {limit}"
     );
     let mut rows: Vec<(i64, Listed)> = db
         .prepare_cached(&ours)?
@@ -660,7 +674,7 @@ fn list(db: &Connection, filter: &ListFilter) -> Result<(Vec<Listed>, u64), Stor
     }
     rows.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     let number = |table: &str| -> rusqlite::Result<i64> {
-        db.prepare_cached(&format!("SELECT count(*) FROM {table} WHERE {clause}"))?
+        db.prepare_cached(&format!("SELECT count(*) FROM {table} d WHERE {clause}"))?
             .query_row(params_from_iter(&values), |row| row.get(0))
     };
     let total = count(number("delegations")? + number("foreign_artifacts")?);

@@ -13,6 +13,9 @@ const COLUMNS: &str = "d.id, n.parent, n.batch, n.remaining,
     (SELECT count(*) FROM delegations m WHERE m.parent = n.parent AND m.batch = n.batch),
     n.model_part, n.person_part, n.state, n.channel, n.connection, n.message";
 const TABLES: &str = "notices n JOIN delegations d ON d.seq = n.delegation";
+/// The same by the index of those that are open: a parent may have a long past.
+const OPEN: &str =
+    "notices n INDEXED BY notices_open JOIN delegations d ON d.seq = n.delegation";
 
 fn notice(sql: &SqlRow<'_>) -> rusqlite::Result<NoticeRow> {
     let state: String = sql.get(7)?;
@@ -102,7 +105,7 @@ impl Store {
             .workers
             .read(move |db| {
                 let sql = format!(
-                    "SELECT {COLUMNS} FROM {TABLES}
+                    "SELECT {COLUMNS} FROM {OPEN}
                      WHERE n.parent = ?1 AND n.state IN ('pending', 'leased', 'sending')
                      ORDER BY n.created_at, n.delegation"
                 );

@@ -65,7 +65,7 @@ pub(crate) fn list(
     limit: usize,
 ) -> rusqlite::Result<Vec<Foreign>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM foreign_artifacts WHERE {clause} ORDER BY started_at DESC LIMIT {limit}"
+        "SELECT {COLUMNS} FROM foreign_artifacts d WHERE {clause} ORDER BY started_at DESC LIMIT {limit}"
     );
     db.prepare_cached(&sql)?
         .query_map(params_from_iter(values), foreign)?

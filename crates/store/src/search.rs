@@ -9,6 +9,16 @@ use crate::{Store, delegations, predecessor};
 
 /// Words of a snippet.
 const SNIPPET: u32 = 24;
+/// How much of a text is indexed, in bytes: the one thread that writes must not be busy with a huge result
+/// for many seconds.
+pub(crate) const INDEXED: u32 = 1 << 20;
+/// How many words of a query count, and how many characters of each.
+const QUERY: (usize, usize) = (32, 64);
+
+/// The part of a text that is indexed.
+fn head(text: &str) -> &str {
+    &text[..text.floor_char_boundary(INDEXED as usize)]
+}
 
 /// Adds an entry.
 pub(crate) fn insert(
@@ -23,7 +33,14 @@ pub(crate) fn insert(
     db.prepare_cached(
         "INSERT INTO search (rowid, project, title, summary, prompt, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![rowid, project, title, summary, prompt, result])?;
+    .execute(params![
+        rowid,
+        project,
+        title,
+        summary,
+        head(prompt),
+        head(result)
+    ])?;
     Ok(())
 }
 
@@ -49,19 +66,26 @@ pub(crate) fn remove(db: &Connection, rowid: i64) -> rusqlite::Result<()> {
 }
 
 /// The words as a query that FTS5 takes whatever they hold: each word quoted, all wanted, the last one
-/// as a beginning.
+/// as a beginning. Of a very long query the beginning counts.
 fn query(words: &str) -> Option<String> {
-    let words: Vec<String> = words
+    let mut words: Vec<String> = words
         .split(|c: char| !c.is_alphanumeric() && c != '_')
         .filter(|word| !word.is_empty())
-        .map(|word| format!("\"{word}\""))
+        .take(QUERY.0)
+        .map(|word| {
+            let head: String = word.chars().take(QUERY.1).collect();
+            let more = if head.len() < word.len() { "*" } else { "" };
+            format!("\"{head}\"{more}")
+        })
         .collect();
-    (!words.is_empty()).then(|| {
-        format!(
-            "{{title summary prompt result}} : ({}*)",
-            words.join(" AND ")
-        )
-    })
+    let last = words.last_mut()?;
+    if !last.ends_with('*') {
+        last.push('*');
+    }
+    Some(format!(
+        "{{title summary prompt result}} : ({})",
+        words.join(" AND ")
+    ))
 }
 
 impl Store {
@@ -86,12 +110,12 @@ impl Store {
                 let found: Vec<(i64, String)> = db
                     .prepare_cached(
                         "SELECT s.rowid, snippet(search, -1, '[', ']', '…', ?4) FROM search s
-                         WHERE search MATCH ?1
+                         WHERE search MATCH ?1 AND rank MATCH 'bm25(0, 8, 4, 2, 1)'
                            AND (?2 IS NULL OR s.project = ?2)
                            AND (?3 IS NULL
                                 OR s.rowid IN (SELECT seq FROM delegations WHERE root = ?3)
                                 OR -s.rowid IN (SELECT seq FROM foreign_artifacts WHERE root = ?3))
-                         ORDER BY bm25(search, 0, 8, 4, 2, 1) LIMIT ?5",
+                         ORDER BY rank LIMIT ?5",
                     )?
                     .query_map(
                         params![

@@ -1,0 +1,190 @@
+//! Opening: what can't be understood is refused and left as it is.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use brigade_core::delegation::State;
+use brigade_store::{Found, ListFilter, NoticeState, OpenError, SCHEMA, Wake};
+use rusqlite::Connection;
+
+use crate::common::{Fixture, id, open, paths, project, session, spec};
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// Why it is refused; the file must be the same byte for byte afterwards.
+fn refusal(dir: &Path) -> OpenError {
+    let db = paths(dir).db;
+    let before = std::fs::read(&db).unwrap();
+    let Err(error) = open(dir) else {
+        panic!("it was opened");
+    };
+    assert_eq!(std::fs::read(&db).unwrap(), before, "it was changed");
+    error
+}
+
+#[tokio::test]
+async fn the_files_are_private() {
+    let fixture = Fixture::new();
+    fixture.register(spec("a-b-c", "ses_1", "1")).await;
+    for name in ["brigade.db", "brigade.db-wal", "brigade.db-shm"] {
+        assert_eq!(mode(&fixture.path().join(name)), 0o600, "{name}");
+    }
+    // One that was made readable meanwhile is closed again.
+    fixture.store.close().await;
+    let db = paths(fixture.path()).db;
+    std::fs::set_permissions(&db, std::fs::Permissions::from_mode(0o644)).unwrap();
+    drop(open(fixture.path()).unwrap());
+    assert_eq!(mode(&db), 0o600);
+}
+
+#[tokio::test]
+async fn a_newer_store_is_refused_untouched() {
+    let fixture = Fixture::new();
+    fixture.register(spec("a-b-c", "ses_1", "1")).await;
+    fixture.store.close().await;
+    let db = Connection::open(paths(fixture.path()).db).unwrap();
+    db.pragma_update(None, "user_version", SCHEMA + 1).unwrap();
+    drop(db);
+    let error = refusal(fixture.path());
+    assert!(
+        matches!(error, OpenError::Newer { found, known, .. } if (found, known) == (SCHEMA + 1, SCHEMA)),
+        "{error}"
+    );
+    assert!(error.to_string().contains("newer Brigade"), "{error}");
+}
+
+#[test]
+fn what_is_no_store_is_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = paths(dir.path()).db;
+    std::fs::write(
+        &db,
+        "no database at all, but long enough to have a header".repeat(100),
+    )
+    .unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains("left as it is"), "{error}");
+
+    std::fs::remove_file(&db).unwrap();
+    let other = Connection::open(&db).unwrap();
+    other.execute_batch("CREATE TABLE notes (text)").unwrap();
+    drop(other);
+    let error = refusal(dir.path());
+    assert!(error.to_string().contains("another program"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_refused_untouched() {
+    let fixture = Fixture::new();
+    fixture.register(spec("a-b-c", "ses_1", "1")).await;
+    fixture.store.close().await;
+    let db = paths(fixture.path()).db;
+    let mut bytes = std::fs::read(&db).unwrap();
+    // The schema's page, behind the header.
+    bytes[100..2_000].fill(0xff);
+    std::fs::write(&db, bytes).unwrap();
+    let error = refusal(fixture.path());
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn a_start_that_was_killed_at_once_is_no_obstacle() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(paths(dir.path()).db, "").unwrap();
+    open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing");
+    let Err(error) = open(&missing) else {
+        panic!("it was opened");
+    };
+    assert!(matches!(error, OpenError::Io { .. }), "{error}");
+    assert!(error.to_string().contains("missing"), "{error}");
+}
+
+/// The frozen store of schema 1.
+fn frozen() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1.db")
+}
+
+/// Writes the frozen store anew: only to be run before a schema is released, never after.
+#[tokio::test]
+#[ignore = "makes a checked-in file: cargo test -p brigade-store -- --ignored freeze"]
+async fn freeze_the_current_schema() {
+    assert_eq!(
+        SCHEMA, 1,
+        "a released schema's file never changes: write to a new name"
+    );
+    let fixture = Fixture::new();
+    fixture
+        .ended(
+            spec("brave-amber-otter", "ses_1", "Find the lock order"),
+            "# Lock order\n\nThe queue is locked first.\n\nDetails about deadlocks.",
+            Wake::All,
+        )
+        .await;
+    let mut running = fixture
+        .register(spec("calm-blue-heron", "ses_1", "Read the parser"))
+        .await;
+    running.run(&fixture.store).await;
+    fixture
+        .register(spec("eager-red-finch", "ses_2", "Wait for a slot"))
+        .await;
+    fixture.store.close().await;
+    std::fs::create_dir_all(frozen().parent().unwrap()).unwrap();
+    std::fs::copy(paths(fixture.path()).db, frozen()).unwrap();
+}
+
+#[tokio::test]
+async fn the_store_of_schema_1_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(frozen(), paths(dir.path()).db).unwrap();
+    let store = open(dir.path()).unwrap();
+    let ended = store.get(&id("brave-amber-otter")).await.unwrap().unwrap();
+    assert_eq!(ended.delegation.state, State::Complete);
+    assert_eq!(ended.delegation.spec.prompt, "Find the lock order");
+    assert_eq!(ended.title, "# Lock order");
+    let text = store.text(&id("brave-amber-otter")).await.unwrap();
+    assert!(text.unwrap().contains("deadlocks"));
+    let active = store.load_active().await.unwrap();
+    let states: Vec<_> = active.iter().map(|row| row.delegation.state).collect();
+    assert_eq!(states, [State::Running, State::Registered]);
+    let notices = store.open_notices(&session("ses_1")).await.unwrap();
+    assert_eq!(notices[0].state, NoticeState::Pending);
+    assert_eq!(store.open_wakes(&session("ses_1")).await.unwrap().len(), 1);
+    assert_eq!(
+        store
+            .search("deadlock", Some(&project()), None, 5)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    let (rows, more) = store
+        .list(ListFilter {
+            limit: 10,
+            ..ListFilter::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!((rows.len(), more), (3, 0));
+    assert!(matches!(
+        store.find("calm", None).await.unwrap(),
+        Found::One(_)
+    ));
+    assert_eq!(
+        store.timeline(&id("calm-blue-heron")).await.unwrap().len(),
+        3
+    );
+    assert_eq!(
+        store.counts().await.unwrap().schema,
+        u32::try_from(SCHEMA).unwrap()
+    );
+    store.close().await;
+}
