@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 /// Longest delegation ID that is accepted, in bytes. The longest that [`DelegationId::generate`] makes
 /// and those the predecessor made stay well below it.
 const MAX_DELEGATION_ID: usize = 64;
+/// Longest word of an ID that is drawn, in letters.
+const LONGEST_WORD: usize = 7;
 /// Longest session or message ID that is accepted, in bytes (OpenCode's have 30).
 const MAX_HOST_ID: usize = 64;
 
@@ -74,20 +76,27 @@ pub struct DelegationId(String);
 text_id!(DelegationId);
 
 impl DelegationId {
-    /// Draws an ID of three words. Uniqueness is the store's to check; the caller draws again.
+    /// Draws an ID of three words, two adjectives and a noun, of at most [`LONGEST_WORD`] letters each: people
+    /// type them, and models copy them. Uniqueness is the store's to check; the caller draws again.
     pub fn generate<R: Rng>(rng: &mut R) -> Self {
         let words = petname::Petnames::default();
-        let pick = |rng: &mut R, list: &[&str]| -> String {
-            let index = usize::try_from(rng.next_u64() % (list.len() as u64)).unwrap_or(0);
-            list[index].to_owned()
-        };
         let id = [
-            pick(rng, &words.adverbs),
+            pick(rng, &words.adjectives),
             pick(rng, &words.adjectives),
             pick(rng, &words.nouns),
-        ]
-        .join("-");
-        Self(id)
+        ];
+        Self(id.join("-"))
+    }
+}
+
+/// Draws a short word.
+fn pick<'a, R: Rng>(rng: &mut R, list: &[&'a str]) -> &'a str {
+    loop {
+        let index = usize::try_from(rng.next_u64() % (list.len() as u64)).unwrap_or(0);
+        let word = list[index];
+        if word.len() <= LONGEST_WORD {
+            return word;
+        }
     }
 }
 
