@@ -5,6 +5,7 @@ use std::sync::Arc;
 use brigade_core::id::{IdError, ProjectId, SessionId};
 use brigade_core::text::replies::HostMode;
 use brigade_protocol::ErrorCode;
+use brigade_protocol::delegations::Summary;
 use brigade_protocol::tools::Caller;
 use jiff::Timestamp;
 
@@ -50,4 +51,12 @@ pub(super) async fn project(api: &Api, caller: &Caller) -> ProjectId {
 /// How long ago something was, in milliseconds; 0 for what a moved clock puts into the future.
 pub(super) fn age_ms(now: Timestamp, at: Timestamp) -> u64 {
     u64::try_from(now.duration_since(at).as_millis()).unwrap_or(0)
+}
+
+/// What a delegation that has not ended is doing, in words.
+pub(super) fn doing(row: &Summary) -> String {
+    match &row.progress.last_tool {
+        Some(tool) => format!("{}, last tool {tool}", row.phase),
+        None => row.phase.clone(),
+    }
 }

@@ -70,9 +70,11 @@ pub(super) async fn handle(
         }
     };
     let now = api.engine.now();
+    let doings: Vec<String> = rows.iter().map(|(row, _)| tool::doing(row)).collect();
     let items: Vec<ListItem<'_>> = rows
         .iter()
-        .map(|(row, snippet)| ListItem {
+        .zip(&doings)
+        .map(|((row, snippet), doing)| ListItem {
             id: row.id.as_str(),
             title: &row.title,
             agent: &row.agent,
@@ -81,7 +83,7 @@ pub(super) async fn handle(
             age_ms: tool::age_ms(now, row.registered_at),
             summary: match (snippet, row.state) {
                 (Some(snippet), _) => snippet,
-                (None, Standing::Registered | Standing::Running) => &row.phase,
+                (None, Standing::Registered | Standing::Running) => doing,
                 (None, _) => &row.summary,
             },
         })

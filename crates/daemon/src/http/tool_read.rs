@@ -138,10 +138,7 @@ async fn reread(api: &Api, id: &DelegationId) -> Result<Listed, Failure> {
 
 fn unfinished(api: &Api, row: &Listed, connection: &crate::hosts::Connection) -> String {
     let shown = view::listed(&api.engine, row);
-    let doing = match &shown.progress.last_tool {
-        Some(tool) => format!("{}, last tool {tool}", shown.phase),
-        None => shown.phase.clone(),
-    };
+    let doing = tool::doing(&shown);
     replies::unfinished(&Unfinished {
         id: &shown.id,
         state: shown.state,
