@@ -1,7 +1,11 @@
 //! The loop in the real OpenCode: notices and wakings, what survives what, and what the model sees.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod compaction;
 mod delivery;
+mod hosts;
 mod killed_daemon;
 mod reading;
 mod stage;
+mod tui;
+mod without;

@@ -129,14 +129,14 @@ impl<'a> Parent<'a> {
         turns_of(self.sandbox, &self.id)
     }
 
-    /// Waits until the model has answered `count` steps of this session, and for the end of that turn.
+    /// Waits until `count` steps of this session were asked for and are over, and for the end of that turn.
     pub(crate) async fn answered(&self, count: usize) -> Vec<Record> {
         let of_session = |record: &Record| {
             record.kind == Kind::Turn
                 && record.session.as_ref() == Some(&self.id)
-                && record.outcome == Outcome::Answered
+                && record.outcome != Outcome::Pending
         };
-        let what = format!("{count} answered requests of {}", self.id);
+        let what = format!("{count} requests of {}", self.id);
         let model = self.sandbox.model();
         model
             .wait_for_count(&what, count, LIMIT, of_session)
@@ -275,6 +275,12 @@ pub(crate) fn turns_of(sandbox: &Sandbox, session: &str) -> Vec<Record> {
     let mut turns = sandbox.model().turns();
     turns.retain(|turn| turn.session.as_deref() == Some(session));
     turns
+}
+
+/// Whether the conversation of a request holds this; the system text, which explains it, is left out.
+pub(crate) fn in_conversation(request: &Record, needle: &str) -> bool {
+    let texts = [request.user_texts(), request.tool_results()];
+    texts.iter().flatten().any(|text| text.contains(needle))
 }
 
 /// How often a child was asked to begin with the work of this name.
