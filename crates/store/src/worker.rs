@@ -234,3 +234,59 @@ fn read_loop(db: &Connection, jobs: &Mutex<Receiver<ReadMessage>>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(db: &Connection) -> Result<i64, StoreError> {
+        Ok(db.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)
+    }
+
+    fn insert(db: &Connection, n: i64) -> Result<(), StoreError> {
+        db.execute("INSERT INTO t VALUES (?1)", [n])?;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_group_is_one_transaction_and_one_that_fails_is_taken_back_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.db");
+        let writer = Connection::open(&path).unwrap();
+        writer
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (n INTEGER UNIQUE)")
+            .unwrap();
+        let reader = Connection::open(&path).unwrap();
+        let workers = Workers::start(writer, vec![reader]).unwrap();
+        // The first keeps the writer busy until all others are queued, so that they are one group.
+        let ((go, wait), (begin, begun)) = (channel::<()>(), channel::<()>());
+        let first = workers.write(move |db| -> Result<(), StoreError> {
+            begin.send(()).map_err(|_| StoreError::Closed)?;
+            wait.recv().map_err(|_| StoreError::Closed)?;
+            insert(db, 1)
+        });
+        let second = workers.write(|db| insert(db, 2));
+        let failing = workers.write(|db| -> Result<(), StoreError> {
+            insert(db, 3)?;
+            insert(db, 1)
+        });
+        let outside = path.clone();
+        let last = workers.write(move |db| -> Result<(i64, i64), StoreError> {
+            insert(db, 4)?;
+            Ok((rows(db)?, rows(&Connection::open(&outside)?)?))
+        });
+        let busy = async move { begun.recv().unwrap() };
+        let release = async move { go.send(()).unwrap() };
+        // Polled in this order, and each is queued by its first poll.
+        let (first, (), second, failing, last, ()) =
+            tokio::join!(first, busy, second, failing, last, release);
+        assert_eq!((first, second), (Ok(()), Ok(())));
+        assert!(matches!(failing, Err(StoreError::Sql(_))), "{failing:?}");
+        // Seen from inside: what came before, without what failed. From outside: nothing of this group.
+        assert_eq!(last, Ok((3, 1)));
+        assert_eq!(workers.read(rows).await, Ok(3));
+        workers.stop();
+        assert_eq!(workers.read(rows).await, Err(StoreError::Closed));
+        assert_eq!(workers.write(rows).await, Err(StoreError::Closed));
+    }
+}
