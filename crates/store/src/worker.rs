@@ -1,5 +1,6 @@
 //! The threads that own the connections: one that writes, a few that read.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -34,7 +35,10 @@ where
     F: FnOnce(&Connection) -> Result<T, E> + Send,
 {
     fn run(&mut self, db: &Connection) -> bool {
-        self.outcome = self.work.take().map(|work| work(db));
+        self.outcome = self
+            .work
+            .take()
+            .map(|work| unpanicked(|| work(db)).unwrap_or_else(|error| Err(error.into())));
         matches!(self.outcome, Some(Ok(_)))
     }
 
@@ -49,6 +53,12 @@ where
         // A caller that no longer waits has lost nothing: the store is right either way.
         drop(self.reply.send(answer));
     }
+}
+
+/// Runs a job; one that panics is a failed one, and takes neither its thread nor the other jobs with it.
+fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(|_| StoreError::internal("a job of the store panicked"))
 }
 
 enum WriteMessage {
@@ -127,7 +137,7 @@ impl Workers {
         let (reply, answer) = oneshot::channel();
         let job: ReadJob = Box::new(move |db| {
             // As above: nobody may wait any more.
-            drop(reply.send(work(db)));
+            drop(reply.send(unpanicked(|| work(db)).flatten()));
         });
         self.reader
             .send(ReadMessage::Job(job))
@@ -285,6 +295,13 @@ mod tests {
         // Seen from inside: what came before, without what failed. From outside: nothing of this group.
         assert_eq!(last, Ok((3, 1)));
         assert_eq!(workers.read(rows).await, Ok(3));
+        // One that panics is one that fails.
+        let panics = workers.write(|_| -> Result<(), StoreError> { panic!("on purpose") });
+        assert!(matches!(panics.await, Err(StoreError::Internal(_))));
+        let panics = workers.read(|_| -> Result<(), StoreError> { panic!("on purpose") });
+        assert!(matches!(panics.await, Err(StoreError::Internal(_))));
+        assert_eq!(workers.write(|db| insert(db, 5)).await, Ok(()));
+        assert_eq!(workers.read(rows).await, Ok(4));
         workers.stop();
         assert_eq!(workers.read(rows).await, Err(StoreError::Closed));
         assert_eq!(workers.write(rows).await, Err(StoreError::Closed));
