@@ -47,7 +47,8 @@ impl Message {
     #[must_use]
     pub fn text(&self) -> String {
         let seen = self.parts.iter().filter(|part| part["ignored"] != true);
-        let texts: Vec<&str> = seen.map(|part| text(&part["text"])).collect();
+        let texts = seen.map(|part| text(&part["text"]));
+        let texts: Vec<&str> = texts.filter(|text| !text.is_empty()).collect();
         texts.join("\n")
     }
 

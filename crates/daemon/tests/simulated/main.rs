@@ -1,0 +1,22 @@
+//! The daemon with simulated hosts: what goes wrong between them, on order and by chance.
+
+mod delivery;
+mod histories;
+mod idle;
+mod leases;
+mod reading;
+mod rig;
+
+use brigade_testkit::simulated::{Role, relay};
+
+/// What every other test here starts as a process of its own: the daemon, or a host's process. By itself it is
+/// no test.
+#[test]
+fn helper_process() {
+    match Role::of_this_process() {
+        Some(Role(role)) if role == "relay" => relay().unwrap(),
+        Some(Role(role)) if role == "daemon" => rig::daemon().unwrap(),
+        Some(role) => panic!("{role:?} is no role"),
+        None => {}
+    }
+}
