@@ -1,7 +1,11 @@
 //! What becomes of a delegation in the real OpenCode: how it ends, what it may do, who may stop it.
 
+mod access;
 mod asks;
+mod calls;
 mod endings;
 mod limits;
 mod rig;
+mod shell;
 mod stops;
+mod task;
