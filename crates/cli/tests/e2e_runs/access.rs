@@ -210,12 +210,9 @@ async fn an_agent_keeps_its_model_and_without_one_gets_the_parents() {
 async fn mcp_tools_reach_a_child_as_its_agents_rules_say() {
     let sandbox = builder().build().await.unwrap();
     sandbox.mcp_server("echo").unwrap();
-    let named = format!(
-        "{READER}\n  \"*\": allow\n  edit: deny\n  bash: deny\n  task: deny\n  echo_shout: allow"
-    );
-    let named = named.replacen("\n  edit: deny\n  bash: deny\n  task: deny", "", 1);
+    let named = "description: Reads\nmode: subagent\npermission:\n  \"*\": allow\n  edit: deny\n  bash: deny\n  task: deny\n  echo_shout: allow";
     let closed = format!("{READER}\n  \"echo_*\": deny");
-    for (agent, front) in [("any", READER), ("named", &named), ("closed", &closed)] {
+    for (agent, front) in [("any", READER), ("named", named), ("closed", &closed)] {
         sandbox.agent(agent, front, "You read.").unwrap();
     }
     let rig = Rig::serve(sandbox).await;

@@ -270,4 +270,15 @@ async fn calls_that_make_no_sense_are_refused_with_what_to_do() {
         )
         .await;
     assert!(!list.contains(&id), "{list}");
+    // A config that can't be read stops nothing that runs, and starts nothing by guess.
+    rig.sandbox
+        .write(".brigade.toml", "[limits]\nmax_runs = \"1m\"\n")
+        .unwrap();
+    let blind = rig.tool(&root, "delegate", &call(json!({}))).await;
+    assert!(blind.starts_with("Delegation refused: "), "{blind}");
+    assert!(
+        blind.contains(".brigade.toml") && blind.contains("max_runs"),
+        "{blind}"
+    );
+    assert_eq!(rig.show(&id).await["state"], "running");
 }

@@ -1,9 +1,9 @@
 //! Who may stop a delegation, and what is kept of it.
 
 use brigade_testkit::{Message, Method, Script};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::rig::{LIMIT, Rig, answer};
+use crate::rig::{LIMIT, Rig, answer, builder};
 
 /// Says something and hangs until `gate` opens.
 fn hanging(gate: &str) -> Script {
@@ -169,11 +169,11 @@ async fn a_deleted_parent_takes_its_delegations_with_it_but_not_their_text() {
 
     // The results stay readable from elsewhere, and no other session is told of the ends.
     let read = rig
-        .tool(&other, "delegation_read", &serde_json::json!({"id": id}))
+        .tool(&other, "delegation_read", &json!({"id": id}))
         .await;
     assert!(read.contains("Half of orphan."), "{read}");
     let read = rig
-        .tool(&other, "delegation_read", &serde_json::json!({"id": done}))
+        .tool(&other, "delegation_read", &json!({"id": done}))
         .await;
     assert!(read.contains("whole"), "{read}");
     let messages = rig.server.messages(&other).await.unwrap();
@@ -185,4 +185,50 @@ async fn a_deleted_parent_takes_its_delegations_with_it_but_not_their_text() {
         .await
         .unwrap();
     assert_eq!(status, 404, "it stays deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_provider_or_a_command_is_stopped_at_once() {
+    let sandbox = builder().build().await.unwrap();
+    let waiter = "description: Waits\nmode: subagent\npermission:\n  edit: deny\n  task: deny\n  bash:\n    \"*\": deny\n    \"sleep *\": allow";
+    sandbox.agent("waiter", waiter, "You wait.").unwrap();
+    let rig = Rig::serve(sandbox).await;
+    let root = rig.root().await;
+
+    // The host sleeps before it asks the provider again.
+    let busy = Script::new().fail(500, "Overloaded");
+    let id = rig.delegate(&root, "explore", &busy).await;
+    rig.events
+        .wait_for("the host's third try", LIMIT, |event| {
+            let status = &event["properties"]["status"];
+            status["type"] == "retry" && status["attempt"] == 2
+        })
+        .await
+        .unwrap();
+    let done = rig.sandbox.brigade(&["cancel", &id]).await.unwrap();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    let (shown, _) = rig.ends_as(&id, "cancelled").await;
+    assert_eq!(shown["reason"], BY_PERSON);
+    let child = shown["child"].as_str().unwrap();
+    assert!(rig.server.status().await.unwrap()[child].is_null());
+
+    // A command goes with the run that began it.
+    let command = json!({"command": "sleep 98765", "description": "Waits"});
+    let slow = Script::new().say("I wait.").call("bash", &command);
+    let id = rig.delegate(&root, "waiter", &slow).await;
+    rig.events
+        .wait_for("the command to run", LIMIT, |event| {
+            let part = &event["properties"]["part"];
+            part["tool"] == "bash" && part["state"]["status"] == "running"
+        })
+        .await
+        .unwrap();
+    let done = rig.sandbox.brigade(&["cancel", &id]).await.unwrap();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    let (shown, artifact) = rig.ends_as(&id, "cancelled").await;
+    assert!(answer(&artifact).contains("I wait."), "{artifact}");
+    assert_eq!(shown["progress"]["tool_calls"], 1);
+    let processes = rig.sandbox.command("ps").args(["-axo", "args"]).output();
+    let processes = String::from_utf8_lossy(&processes.unwrap().stdout).into_owned();
+    assert!(!processes.contains("sleep 98765"), "{processes}");
 }
