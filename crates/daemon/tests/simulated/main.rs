@@ -1,6 +1,7 @@
 //! The daemon with simulated hosts: what goes wrong between them, on order and by chance.
 
 mod delivery;
+mod gone;
 mod histories;
 mod idle;
 mod leases;
