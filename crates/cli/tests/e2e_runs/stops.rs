@@ -8,7 +8,7 @@ use crate::rig::{LIMIT, Rig, answer, builder};
 /// Says something and hangs until `gate` opens.
 fn hanging(gate: &str) -> Script {
     Script::new()
-        .chunk(&format!("Half of {gate}. "))
+        .chunk(format!("Half of {gate}. "))
         .gate(gate)
         .chunk("The other half.")
 }
