@@ -6,8 +6,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::stage::{
-    CONTINUED, Host, LIMIT, Parent, answer, begun, delegating, ended, gated, others_were_served,
-    sandbox, show, shown, task_id, turns_of,
+    CONTINUED, Host, LIMIT, NOTICE, Parent, answer, begun, delegating, ended, gated,
+    others_were_served, sandbox, show, shown, task_id, turns_of,
 };
 
 /// How often any run was told to go on.
@@ -305,4 +305,58 @@ async fn the_host_that_the_person_writes_in_gets_the_notices() {
     assert_eq!(parent.requests().len(), before + 1);
     let kinds = sandbox.model().records();
     assert!(kinds.iter().all(|record| record.kind == Kind::Turn));
+}
+
+#[tokio::test]
+async fn a_session_that_is_busy_in_two_hosts_is_left_alone_until_it_rests() {
+    let sandbox = sandbox("").await;
+    let host = Host::start(&sandbox).await;
+    let second = Host::start(&sandbox).await;
+    let parent = Parent::open(&sandbox, &host, "Busy in two").await;
+    let script = delegating(&[gated("alpha")])
+        .step()
+        .chunk("here ")
+        .gate("here")
+        .say("done");
+    parent.begins(script).await;
+    sandbox.model().reached("here", 1, LIMIT).await.unwrap();
+    let ids = parent.delegations().await;
+    let there = parent.in_host(&second);
+    let script = Script::new().chunk("there ").gate("there").say("done");
+    there.begins(script).await;
+    sandbox.model().reached("there", 1, LIMIT).await.unwrap();
+    sandbox.model().open("alpha");
+    ended(&sandbox, &ids[0]).await;
+
+    // The one has come to the end of its stream, the other has not.
+    sandbox.model().open("here");
+    sandbox
+        .model()
+        .wait_for("the end of the first stream", LIMIT, |record| {
+            record.session.as_ref() == Some(&parent.id)
+                && record.step == 1
+                && record.outcome == Outcome::Answered
+        })
+        .await
+        .unwrap();
+    others_were_served(&sandbox, &host).await;
+    others_were_served(&sandbox, &second).await;
+    parent.assert_told_once(&[]).await;
+
+    sandbox.model().open("there");
+    let woken = |record: &Record| {
+        record.session.as_ref() == Some(&parent.id) && record.prompt.starts_with(NOTICE)
+    };
+    sandbox
+        .model()
+        .wait_for("the waking", LIMIT, woken)
+        .await
+        .unwrap();
+    for host in [&host, &second] {
+        others_were_served(&sandbox, host).await;
+        parent.in_host(host).rest().await;
+    }
+    parent.assert_told_once(&ids).await;
+    let turns = sandbox.model().turns();
+    assert_eq!(turns.iter().filter(|turn| woken(turn)).count(), 1);
 }

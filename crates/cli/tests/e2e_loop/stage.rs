@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 /// How long anything may take on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+/// Opens a notice.
+pub(crate) const NOTICE: &str = "<task-notification>";
 /// Opens what the model sees of open delegations.
 pub(crate) const LEDGER: &str = "<delegation-ledger>";
 /// What a continued run is told first.
