@@ -4,14 +4,16 @@
 //! that belongs together is one transaction: state, events, text, notice, waking, search.
 
 mod artifacts;
-mod delegations;
 mod error;
 mod events;
+mod lookups;
 mod migrate;
 mod notices;
 mod predecessor;
+mod record;
 mod rows;
 mod search;
+mod transitions;
 mod worker;
 
 use std::path::PathBuf;

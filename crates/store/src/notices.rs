@@ -14,8 +14,7 @@ const COLUMNS: &str = "d.id, n.parent, n.batch, n.remaining,
     n.model_part, n.person_part, n.state, n.channel, n.connection, n.message";
 const TABLES: &str = "notices n JOIN delegations d ON d.seq = n.delegation";
 /// The same by the index of those that are open: a parent may have a long past.
-const OPEN: &str =
-    "notices n INDEXED BY notices_open JOIN delegations d ON d.seq = n.delegation";
+const OPEN: &str = "notices n INDEXED BY notices_open JOIN delegations d ON d.seq = n.delegation";
 
 fn notice(sql: &SqlRow<'_>) -> rusqlite::Result<NoticeRow> {
     let state: String = sql.get(7)?;
@@ -152,26 +151,27 @@ impl Store {
         self.0
             .workers
             .write(move |db| -> Result<bool, StoreError> {
-                let mut leased = 0;
+                // Looked at first, so that nothing has to be undone: an undoing could not tell a lease of
+                // this call from one that another connection already held.
                 for id in &ids {
-                    leased += db
+                    let pending: bool = db
                         .prepare_cached(
-                            "UPDATE notices SET state = 'leased', channel = ?2, connection = ?3, changed_at = ?4
-                             WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state = 'pending'",
+                            "SELECT EXISTS (SELECT 1 FROM notices WHERE state = 'pending'
+                             AND delegation = (SELECT seq FROM delegations WHERE id = ?1))",
                         )?
-                        .execute(params![id.as_str(), channel, connection, now])?;
-                }
-                if leased < ids.len() {
-                    for id in &ids {
-                        db.prepare_cached(
-                            "UPDATE notices SET state = 'pending', changed_at = ?3
-                             WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1)
-                               AND state = 'leased' AND channel = ?2",
-                        )?
-                        .execute(params![id.as_str(), channel, now])?;
+                        .query_row([id.as_str()], |row| row.get(0))?;
+                    if !pending {
+                        return Ok(false);
                     }
                 }
-                Ok(leased == ids.len())
+                for id in &ids {
+                    db.prepare_cached(
+                        "UPDATE notices SET state = 'leased', channel = ?2, connection = ?3, changed_at = ?4
+                         WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state = 'pending'",
+                    )?
+                    .execute(params![id.as_str(), channel, connection, now])?;
+                }
+                Ok(true)
             })
             .await
     }

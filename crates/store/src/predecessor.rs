@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
-use brigade_core::text::artifact;
+use brigade_core::text::artifact::{self, Artifact};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params, params_from_iter};
 
 use crate::error::StoreError;
 use crate::rows::{Foreign, at, ms, parsed};
-use crate::{Store, delegations, search};
+use crate::{Store, record, search};
 
 const COLUMNS: &str =
     "path, id, project, root, agent, title, summary, state, started_at, completed_at";
@@ -250,28 +250,72 @@ impl Store {
             .await
     }
 
+    /// Reads and stores in small steps, and reads outside the thread that writes: what is registered
+    /// meanwhile must not wait for thousands of files.
     async fn take_in(
         &self,
         project: ProjectId,
         fresh: Vec<Found>,
         gone: Vec<PathBuf>,
     ) -> Result<(), StoreError> {
-        self.0
-            .workers
-            .write(move |db| -> Result<(), StoreError> {
-                for path in gone {
-                    forget(db, &path)?;
-                }
-                for file in fresh {
-                    // One of our own: by its ID, wherever its row says it lies.
-                    if delegations::seq_of(db, &file.id)?.is_none() {
-                        store(db, &project, &file)?;
+        for gone in steps(gone) {
+            self.0
+                .workers
+                .write(move |db| -> Result<(), StoreError> {
+                    for path in gone {
+                        forget(db, &path)?;
                     }
-                }
-                Ok(())
-            })
-            .await
+                    Ok(())
+                })
+                .await?;
+        }
+        for found in steps(fresh) {
+            let files = blocking(move || found.into_iter().map(read).collect::<Vec<_>>()).await?;
+            let project = project.clone();
+            self.0
+                .workers
+                .write(move |db| -> Result<(), StoreError> {
+                    for (file, artifact) in files {
+                        // One of our own: by its ID, wherever its row says it lies.
+                        if record::seq_of(db, &file.id)?.is_none() {
+                            store(db, &project, &file, artifact.as_ref())?;
+                        }
+                    }
+                    Ok(())
+                })
+                .await?;
+        }
+        Ok(())
     }
+}
+
+/// How many files are stored in one step; each takes about half a millisecond to index.
+const STEP: usize = 16;
+
+fn steps<T>(all: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+    let mut all = all.into_iter();
+    std::iter::from_fn(move || {
+        let step: Vec<T> = all.by_ref().take(STEP).collect();
+        (!step.is_empty()).then_some(step)
+    })
+}
+
+/// Reads a file; without an artifact where it can't be read or is none.
+fn read(file: Found) -> (Found, Option<Artifact>) {
+    let artifact = match std::fs::read(&file.path) {
+        Ok(bytes) => {
+            let artifact = artifact::parse(&String::from_utf8_lossy(&bytes)).ok();
+            if artifact.is_none() {
+                tracing::debug!(path = %file.path.display(), "a file among the artifacts is none");
+            }
+            artifact
+        }
+        Err(error) => {
+            tracing::warn!(path = %file.path.display(), %error, "an artifact can't be read");
+            None
+        }
+    };
+    (file, artifact)
 }
 
 async fn blocking<T: Send + 'static>(
@@ -389,18 +433,14 @@ fn forget(db: &Connection, path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn store(db: &Connection, project: &ProjectId, file: &Found) -> Result<(), StoreError> {
+fn store(
+    db: &Connection,
+    project: &ProjectId,
+    file: &Found,
+    artifact: Option<&Artifact>,
+) -> Result<(), StoreError> {
     forget(db, &file.path)?;
-    let bytes = match std::fs::read(&file.path) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            tracing::warn!(path = %file.path.display(), %error, "an artifact can't be read");
-            return Ok(());
-        }
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    let Ok(parsed) = artifact::parse(&text) else {
-        tracing::debug!(path = %file.path.display(), "a file among the artifacts is none");
+    let Some(parsed) = artifact else {
         return Ok(());
     };
     let started = parsed.header.started.unwrap_or(file.started);

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
 use crate::rows::{Hit, Listed};
-use crate::{Store, delegations, predecessor};
+use crate::{Store, predecessor, record};
 
 /// Words of a snippet.
 const SNIPPET: u32 = 24;
@@ -146,11 +146,11 @@ fn by_rowid(db: &Connection, rowid: i64) -> rusqlite::Result<Option<Listed>> {
     }
     let sql = format!(
         "SELECT {} FROM {} WHERE d.seq = ?1",
-        delegations::COLUMNS,
-        delegations::TABLES
+        record::COLUMNS,
+        record::TABLES
     );
     db.prepare_cached(&sql)?
-        .query_row([rowid], delegations::row)
+        .query_row([rowid], record::row)
         .optional()
         .map(|row| row.map(|row| Listed::Ours(Box::new(row))))
 }

@@ -1,0 +1,302 @@
+//! What changes a delegation: registering, transitions, progress.
+
+use brigade_core::delegation::{Delegation, Event, Spec};
+use brigade_core::id::{Attempt, DelegationId, SessionId};
+use brigade_core::text::title;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+
+use crate::error::{CommitError, StoreError};
+use crate::lookups::get;
+use crate::record::{phase_name, record_json, seq_of};
+use crate::rows::{Change, Committed, Progress, Registered, Registration, attempt, count, ms};
+use crate::{Store, notices, predecessor, search};
+
+/// What a repeated delegation is known by: the same agent and the same prompt.
+fn digest(spec: &Spec) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(spec.agent.as_bytes());
+    hasher.update([0]);
+    hasher.update(spec.prompt.as_bytes());
+    hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn active_in_root(db: &Connection, root: &str) -> rusqlite::Result<usize> {
+    db.prepare_cached("SELECT count(*) FROM delegations WHERE root = ?1 AND active = 1")?
+        .query_row([root], |row| row.get(0))
+        .map(count)
+}
+
+impl Store {
+    /// Registers a delegation: it joins the parent's batch while any member of it is active, else it
+    /// opens the next.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was stored then.
+    pub async fn register(&self, spec: Spec, now: Timestamp) -> Result<Registration, StoreError> {
+        let (registration, last) = self
+            .0
+            .workers
+            .write(move |db| register(db, spec, now))
+            .await?;
+        if let Some(last) = last {
+            self.0.grown.send_replace(last);
+        }
+        Ok(registration)
+    }
+
+    /// Stores a transition, with everything that belongs to it, in one transaction.
+    ///
+    /// # Errors
+    /// [`CommitError::Stale`] where the record is not the one that was decided on; nothing was stored.
+    pub async fn commit(&self, change: Change) -> Result<Committed, CommitError> {
+        let (committed, last) = self.0.workers.write(move |db| commit(db, change)).await?;
+        if let Some(last) = last {
+            self.0.grown.send_replace(last);
+        }
+        Ok(committed)
+    }
+
+    /// Writes down how far a run is. Ignored once the outcome is decided or another attempt runs.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn save_progress(
+        &self,
+        id: &DelegationId,
+        of: Attempt,
+        progress: Progress,
+        partial: Option<&str>,
+        ran_ms: u64,
+    ) -> Result<(), StoreError> {
+        let (id, partial) = (id.clone(), partial.map(str::to_owned));
+        self.0
+            .workers
+            .write(move |db| -> Result<(), StoreError> {
+                let ran_ms = i64::try_from(ran_ms).unwrap_or(i64::MAX);
+                let changed = db
+                    .prepare_cached(
+                        "UPDATE delegations SET progress = ?3, ran_ms = ?4
+                         WHERE id = ?1 AND attempt = ?2 AND phase IN ('starting', 'working', 'stopping')",
+                    )?
+                    .execute(params![id.as_str(), attempt(of), serde_json::to_string(&progress)?, ran_ms])?;
+                if changed > 0
+                    && let Some(partial) = partial
+                {
+                    db.prepare_cached(
+                        "INSERT INTO texts (delegation, attempt, decided, text)
+                         SELECT seq, ?2, 0, ?3 FROM delegations WHERE id = ?1
+                         ON CONFLICT (delegation) DO UPDATE SET attempt = excluded.attempt, text = excluded.text
+                         WHERE decided = 0",
+                    )?
+                    .execute(params![id.as_str(), attempt(of), partial])?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn register(
+    db: &Connection,
+    spec: Spec,
+    now: Timestamp,
+) -> Result<(Registration, Option<i64>), StoreError> {
+    let digest = digest(&spec);
+    let repeated: Option<String> = db
+        .prepare_cached(
+            "SELECT d.id FROM prompts p CROSS JOIN delegations d ON d.seq = p.delegation
+             WHERE p.digest = ?3 AND p.prompt = ?4 AND d.root = ?1 AND d.active = 1 AND d.agent = ?2",
+        )?
+        .query_row(params![spec.root.as_str(), spec.agent, digest, spec.prompt], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = repeated
+        && let Ok(id) = id.parse()
+        && let Some(row) = get(db, &id)?
+    {
+        let active = active_in_root(db, spec.root.as_str())?;
+        let row = Box::new(row);
+        return Ok((Registration::Existing { row, active }, None));
+    }
+    if seq_of(db, &spec.id)?.is_some() || predecessor::get(db, &spec.id, None)?.is_some() {
+        return Ok((Registration::IdTaken, None));
+    }
+    let batch = next_batch(db, spec.parent.as_str())?;
+    let title = title::of_prompt(&spec.prompt);
+    let mut delegation = Delegation::new(spec);
+    let text = record_json(&mut delegation)?;
+    let spec = &delegation.spec;
+    db.prepare_cached(
+        "INSERT INTO delegations (id, project, root, parent, batch, agent, title, state, phase, registered_at, record)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'registered', 'queued', ?8, ?9)",
+    )?
+    .execute(params![
+        spec.id.as_str(),
+        spec.project.as_str(),
+        spec.root.as_str(),
+        spec.parent.as_str(),
+        batch,
+        spec.agent,
+        title,
+        ms(now),
+        text,
+    ])?;
+    let order = db.last_insert_rowid();
+    db.prepare_cached("INSERT INTO prompts (delegation, prompt, digest) VALUES (?1, ?2, ?3)")?
+        .execute(params![order, spec.prompt, digest])?;
+    search::insert(
+        db,
+        order,
+        spec.project.as_str(),
+        &title,
+        "",
+        &spec.prompt,
+        "",
+    )?;
+    let event = append(db, order, now, &Event::Registered)?;
+    let active = active_in_root(db, spec.root.as_str())?;
+    let registered = Registered {
+        version: 1,
+        order,
+        active,
+    };
+    Ok((Registration::New(registered), Some(event)))
+}
+
+/// The parent's batch while any member of it is active, else the next. Two look-ups in one index: a batch
+/// may be large.
+fn next_batch(db: &Connection, parent: &str) -> rusqlite::Result<i64> {
+    let last: Option<i64> = db
+        .prepare_cached("SELECT max(batch) FROM delegations WHERE parent = ?1")?
+        .query_row([parent], |row| row.get(0))?;
+    let Some(last) = last else {
+        return Ok(1);
+    };
+    let active = db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM delegations WHERE parent = ?1 AND batch = ?2 AND active = 1)",
+        )?
+        .query_row(params![parent, last], |row| row.get(0))?;
+    Ok(if active { last } else { last + 1 })
+}
+
+fn append(db: &Connection, seq: i64, now: Timestamp, event: &Event) -> Result<i64, StoreError> {
+    db.prepare_cached("INSERT INTO events (delegation, at, event) VALUES (?1, ?2, ?3)")?
+        .execute(params![seq, ms(now), serde_json::to_string(event)?])?;
+    Ok(db.last_insert_rowid())
+}
+
+fn commit(db: &Connection, change: Change) -> Result<(Committed, Option<i64>), CommitError> {
+    let Change {
+        id,
+        expect_version,
+        mut delegation,
+        events,
+        at: now,
+        text,
+        ended,
+    } = change;
+    let record = record_json(&mut delegation)?;
+    let version = expect_version + 1;
+    let changed = db
+        .prepare_cached(
+            "UPDATE delegations SET version = ?3, record = ?4, state = ?5, phase = ?6, attempt = ?7, child = ?8,
+                    started_at = ?9, ended_at = ?10, active = ?11
+             WHERE id = ?1 AND version = ?2 AND active = 1",
+        )?
+        .execute(params![
+            id.as_str(),
+            expect_version,
+            version,
+            record,
+            delegation.state.name(),
+            phase_name(&delegation.phase),
+            attempt(delegation.attempt),
+            delegation.child.as_ref().map(SessionId::as_str),
+            delegation.started_at.map(ms),
+            delegation.ended_at.map(ms),
+            !delegation.state.is_terminal(),
+        ])?;
+    let Some(seq) = seq_of(db, &id)? else {
+        return Err(CommitError::Stale(id));
+    };
+    if changed == 0 {
+        return Err(CommitError::Stale(id));
+    }
+    let interrupted = events
+        .iter()
+        .any(|event| matches!(event, Event::Interrupted { .. } | Event::Decided { .. }));
+    if interrupted {
+        db.prepare_cached("UPDATE delegations SET ran_ms = 0 WHERE seq = ?1")?
+            .execute([seq])?;
+    }
+    let mut last = None;
+    for event in &events {
+        last = Some(append(db, seq, now, event)?);
+    }
+    if delegation.outcome().is_some() && !delegation.state.is_terminal() {
+        decide(db, seq, &delegation, text.as_deref())?;
+    }
+    if let Some(ended) = ended {
+        db.prepare_cached(
+            "UPDATE delegations SET title = ?2, summary = ?3, artifact = ?4 WHERE seq = ?1",
+        )?
+        .execute(params![
+            seq,
+            ended.title,
+            ended.summary,
+            ended.artifact.to_string_lossy()
+        ])?;
+        let result: Option<String> = db
+            .prepare_cached("SELECT substr(text, 1, ?2) FROM texts WHERE delegation = ?1")?
+            .query_row(params![seq, search::INDEXED], |row| row.get(0))
+            .optional()?;
+        let spec = &delegation.spec;
+        search::replace(
+            db,
+            seq,
+            spec.project.as_str(),
+            &ended.title,
+            &ended.summary,
+            &spec.prompt,
+            result.as_deref().unwrap_or_default(),
+        )?;
+        if ended.notify {
+            notices::decide(db, seq, &delegation, &ended, now)?;
+        } else {
+            // Nobody is left to read it.
+            db.prepare_cached("UPDATE delegations SET read_at = ?2 WHERE seq = ?1")?
+                .execute(params![seq, ms(now)])?;
+        }
+    }
+    Ok((Committed { version }, last))
+}
+
+/// Stores the decided text, once: without a new one what had streamed stands.
+fn decide(
+    db: &Connection,
+    seq: i64,
+    delegation: &Delegation,
+    text: Option<&str>,
+) -> Result<(), StoreError> {
+    match text {
+        Some(text) if !text.is_empty() => {
+            db.prepare_cached(
+                "INSERT INTO texts (delegation, attempt, decided, text) VALUES (?1, ?2, 1, ?3)
+                 ON CONFLICT (delegation) DO UPDATE
+                 SET attempt = excluded.attempt, decided = 1, text = excluded.text WHERE decided = 0",
+            )?
+            .execute(params![seq, attempt(delegation.attempt), text])?;
+        }
+        _ => {
+            db.prepare_cached("UPDATE texts SET decided = 1 WHERE delegation = ?1")?
+                .execute([seq])?;
+        }
+    }
+    Ok(())
+}
