@@ -50,6 +50,15 @@ pub(super) async fn handle(
         done: false,
     };
     if follower.entry.is_none() {
+        // It may have ended after the row was read: active it is no more.
+        let row = match row {
+            Listed::Ours(_) => {
+                let ended = follower.api.engine.store().get(&follower.id).await?;
+                let ended = ended.ok_or_else(|| Failure::not_found(follower.id.as_str()))?;
+                Listed::Ours(Box::new(ended))
+            }
+            foreign @ Listed::Predecessor(_) => foreign,
+        };
         follower.end(&row).await;
     }
     let stream = futures::stream::unfold(follower, |mut follower| async move {
