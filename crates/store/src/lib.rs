@@ -13,6 +13,7 @@ mod predecessor;
 mod record;
 mod rows;
 mod search;
+mod snippet;
 mod transitions;
 mod worker;
 

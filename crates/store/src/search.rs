@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
 use crate::rows::{Hit, Listed};
-use crate::{Store, predecessor, record};
+use crate::{Store, predecessor, record, snippet};
 
-/// Words of a snippet.
+/// Words of an excerpt.
 const SNIPPET: u32 = 24;
 /// How much of a text is indexed, in bytes: the one thread that writes must not be busy with a huge result
 /// for many seconds.
@@ -65,13 +65,18 @@ pub(crate) fn remove(db: &Connection, rowid: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The words as a query that FTS5 takes whatever they hold: each word quoted, all wanted, the last one
-/// as a beginning. Of a very long query the beginning counts.
-fn query(words: &str) -> Option<String> {
-    let mut words: Vec<String> = words
+/// The words that a query is taken to ask for. Of a very long query the beginning counts.
+fn wanted(words: &str) -> impl Iterator<Item = &str> {
+    words
         .split(|c: char| !c.is_alphanumeric() && c != '_')
         .filter(|word| !word.is_empty())
         .take(QUERY.0)
+}
+
+/// The words as a query that FTS5 takes whatever they hold: each word quoted, all wanted, the last one
+/// as a beginning.
+fn query(words: &str) -> Option<String> {
+    let mut words: Vec<String> = wanted(words)
         .map(|word| {
             let head: String = word.chars().take(QUERY.1).collect();
             let more = if head.len() < word.len() { "*" } else { "" };
@@ -103,13 +108,17 @@ impl Store {
         let Some(query) = query(words) else {
             return Ok(Vec::new());
         };
+        let words: Vec<String> = wanted(words).map(str::to_owned).collect();
         let (project, root) = (project.cloned(), root.cloned());
         self.0
             .workers
             .read(move |db| {
-                let found: Vec<(i64, String)> = db
+                let found: Vec<(i64, Option<String>)> = db
                     .prepare_cached(
-                        "SELECT s.rowid, snippet(search, -1, '[', ']', '…', ?4) FROM search s
+                        "SELECT s.rowid,
+                                CASE WHEN length(s.prompt) + length(s.result) <= ?6
+                                     THEN snippet(search, -1, '[', ']', '…', ?4) END
+                         FROM search s
                          WHERE search MATCH ?1 AND rank MATCH 'bm25(0, 8, 4, 2, 1)'
                            AND (?2 IS NULL OR s.project = ?2)
                            AND (?3 IS NULL
@@ -123,13 +132,18 @@ impl Store {
                             project.as_ref().map(ProjectId::as_str),
                             root.as_ref().map(SessionId::as_str),
                             SNIPPET,
-                            limit
+                            limit,
+                            snippet::SHORT
                         ],
                         |row| Ok((row.get(0)?, row.get(1)?)),
                     )?
                     .collect::<Result<_, _>>()?;
                 let mut hits = Vec::new();
                 for (rowid, snippet) in found {
+                    let snippet = match snippet {
+                        Some(snippet) => snippet,
+                        None => excerpt(db, rowid, &words)?,
+                    };
                     if let Some(row) = by_rowid(db, rowid)? {
                         hits.push(Hit { row, snippet });
                     }
@@ -138,6 +152,20 @@ impl Store {
             })
             .await
     }
+}
+
+/// The excerpt of a long entry.
+fn excerpt(db: &Connection, rowid: i64, words: &[String]) -> rusqlite::Result<String> {
+    let texts: [String; 4] = db
+        .prepare_cached("SELECT result, prompt, summary, title FROM search WHERE rowid = ?1")?
+        .query_row([rowid], |row| {
+            Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?])
+        })?;
+    let excerpt = texts
+        .iter()
+        .find_map(|text| snippet::around(text, words, SNIPPET as usize));
+    let [.., summary, _] = texts;
+    Ok(excerpt.unwrap_or(summary))
 }
 
 fn by_rowid(db: &Connection, rowid: i64) -> rusqlite::Result<Option<Listed>> {

@@ -153,3 +153,23 @@ async fn whatever_is_asked_is_no_error() {
         .unwrap();
     assert_eq!(hits.len(), 1);
 }
+
+#[tokio::test]
+async fn a_long_result_is_found_with_an_excerpt() {
+    let fixture = Fixture::new();
+    let answer = format!(
+        "# Long\n\nMuch.\n\n{} the locks were ordered {}",
+        "filler ".repeat(10_000),
+        "lock and order ".repeat(30_000)
+    );
+    fixture
+        .ended(spec("a-b-c", "ses_1", "look"), &answer, Wake::All)
+        .await;
+    let hits = fixture.store.search("order locks", None, None, 5).await;
+    let hits = hits.unwrap();
+    assert_eq!(ids(&hits), ["a-b-c"]);
+    let expected =
+        "…filler filler filler filler filler the [locks] were [ordered] [lock] and [order]";
+    assert!(hits[0].snippet.starts_with(expected), "{}", hits[0].snippet);
+    assert!(hits[0].snippet.len() < 400);
+}
