@@ -114,7 +114,7 @@ async function maintain() {
   }
   link.running = false;
 }
-/** Answers belong to a connection, a registration tells directories and sessions, and streamed text is read again. */
+/** Answers belong to a connection, a registration tells directories and sessions as they then are, streamed text is read again. */
 const outlives = ({ type, event }) =>
   !["reply", "failed", "pong", "opened", "disposed", "session"].includes(type) && event?.type !== "message.part.delta";
 function disconnected(failure) {
@@ -125,19 +125,18 @@ function disconnected(failure) {
 async function register() {
   link.version ??= await hostCall({ method: "GET", path: "/global/health", timeout_ms: 3000 }).then(({ body }) => body.version, () => null);
   for (const lease of leases.values()) lease.parts = null; // what is told as held and unused is given back by that
-  const attempt = () => request("/v1/bridge/register", JSON.stringify({
+  const attempt = () => (queue = queue.filter(outlives), request("/v1/bridge/register", JSON.stringify({
     protocol: PROTOCOL, bridge_version: VERSION, instance, data_dir: env.BRIGADE_DATA_DIR ?? null,
     host: { name: "opencode", version: link.version ?? "unknown", pid: process.pid, executable: process.execPath, mode, home: os.homedir(), env },
     directories: [...directories.values()].map(place), sessions: [...roots].map(owned),
     leases: [...leases].map(([lease, { session, message }]) => ({ session, lease, message: message ?? null })),
-  }));
+  })));
   let reply = await attempt().catch(() => startDaemon().then(attempt));
   if (reply.status === 426 && !starts.upgraded) { // an older daemon: starting drains and replaces it
     Object.assign(starts, { upgraded: true, wanted: true });
     reply = await startDaemon().then(attempt);
   }
   if (reply.status !== 200) throw refusal(reply);
-  queue = queue.filter(outlives);
   for (const pushed of [ledgers, leases]) pushed.clear();
   Object.assign(starts, { wanted: false, stopped: false, upgraded: false, notBefore: 0, wait: 1000 });
   Object.assign(link, { id: reply.body.connection, seq: 0, failure: null });
@@ -209,8 +208,9 @@ async function drain() {
 function down(message) {
   const { type, id, session, lease } = message;
   if (["ledger", "offer"].includes(type)) keep(delegating, session, true);
-  const failed = (error) => send({ type: "failed", id, error: words(error) });
-  if (type === "call") hostCall(message).then((reply) => send({ type: "reply", id, ...reply })).catch(failed);
+  const [asked, answer] = [link.id, (reply) => link.id === asked && send(reply)]; // each connection has its own numbers
+  const failed = (error) => answer({ type: "failed", id, error: words(error) });
+  if (type === "call") hostCall(message).then((reply) => answer({ type: "reply", id, ...reply })).catch(failed);
   else if (type === "watch") for (const child of message.sessions) watched.set(child, message.shell ?? []);
   else if (type === "unwatch") for (const child of message.sessions) watched.delete(child);
   else if (type === "ledger") keep(ledgers, session, message);
