@@ -37,11 +37,21 @@ impl Tail {
         self.messages.iter().any(|m| m.info.id == message)
     }
 
-    /// Whether a model request was made after this message was stored.
+    /// Whether a model request was made after this message was stored: an answer stands behind it, in the
+    /// host's own order. IDs alone don't tell: one may be older than a request that has not seen its
+    /// message, or, after the clock was set back, later than the answer's.
     pub(super) fn answered(&self, message: &str) -> bool {
-        self.messages
-            .iter()
-            .any(|m| m.info.is_assistant() && m.info.id.as_str() > message)
+        let answers = |m: &Message| m.info.is_assistant();
+        match self.messages.iter().position(|m| m.info.id == message) {
+            Some(at) => self.messages.iter().enumerate().any(|(index, m)| {
+                answers(m) && (index > at || m.info.parent.as_deref() == Some(message))
+            }),
+            // Out of sight, or not stored.
+            None => self
+                .messages
+                .iter()
+                .any(|m| answers(m) && m.info.id.as_str() > message),
+        }
     }
 
     pub(super) fn body(

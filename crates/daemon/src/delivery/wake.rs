@@ -98,9 +98,13 @@ impl Delivery {
                 self.woke(wake).await?;
                 continue;
             };
-            // Its own message comes after the notices where there is one.
-            let anchor = wake.message.as_deref().max(last.message.as_deref());
-            if tail.answered(anchor.unwrap_or_default()) {
+            // Its own message, where there is one, comes after the notices.
+            let anchors = [last.message.as_deref(), wake.message.as_deref()];
+            if anchors
+                .into_iter()
+                .flatten()
+                .any(|message| tail.answered(message))
+            {
                 self.woke(wake).await?;
             } else if self.is_waking(&wake.delegation, voice) {
                 // That request will see everything that is stored by now.
