@@ -159,7 +159,7 @@ impl Store {
             .await
     }
 
-    /// Notes that a result was read by its parent or a person: it is unread no more.
+    /// Notes that a result has reached its parent: for nobody is it unread any more.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 use crate::rows::{Progress, Row, at};
 
 /// The columns of a [`Row`]; `d` is the delegation, `p` its prompt, `n` its notice.
-pub(crate) const COLUMNS: &str =
-    "d.record, p.prompt, d.title, d.summary, d.artifact, d.read_at, d.progress, d.ran_ms, n.state";
+pub(crate) const COLUMNS: &str = "d.record, p.prompt, d.title, d.summary, d.artifact, d.read_at, d.progress, d.ran_ms, n.state, \
+     EXISTS (SELECT 1 FROM reads r WHERE r.delegation = d.seq)";
 /// The tables that these columns come from.
 pub(crate) const TABLES: &str = "delegations d JOIN prompts p ON p.delegation = d.seq LEFT JOIN notices n ON n.delegation = d.seq";
 
@@ -27,6 +27,7 @@ pub(crate) fn row(sql: &SqlRow<'_>) -> rusqlite::Result<Row> {
         progress: json_or_default(progress.as_deref())?,
         ran_ms: u64::try_from(sql.get::<_, i64>(7)?).unwrap_or(0),
         notice: notice.unwrap_or_else(|| "none".to_owned()),
+        seen: sql.get(9)?,
     })
 }
 

@@ -141,8 +141,10 @@ pub struct Row {
     pub summary: String,
     /// The artifact's file.
     pub artifact: Option<PathBuf>,
-    /// When its result was read for the first time by its parent or a person.
+    /// When its result first reached its parent; until then its parent's ledger names it.
     pub read_at: Option<Timestamp>,
+    /// Whether anybody has read its result: its parent, another session, a person.
+    pub seen: bool,
     /// What its run has done.
     pub progress: Progress,
     /// Running time of the current attempt in milliseconds, as of the last report.

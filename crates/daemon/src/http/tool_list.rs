@@ -47,7 +47,12 @@ pub(super) async fn handle(
                 .await?;
             let rows = hits
                 .into_iter()
-                .map(|hit| (view::listed(&api.engine, &hit.row), Some(hit.snippet)))
+                .map(|hit| {
+                    (
+                        view::listed_for_parent(&api.engine, &hit.row),
+                        Some(hit.snippet),
+                    )
+                })
                 .collect::<Vec<_>>();
             (rows, 0)
         }
@@ -64,7 +69,7 @@ pub(super) async fn handle(
                 .await?;
             let rows = rows
                 .iter()
-                .map(|row| (view::listed(&api.engine, row), None))
+                .map(|row| (view::listed_for_parent(&api.engine, row), None))
                 .collect();
             (rows, more)
         }

@@ -22,7 +22,7 @@ pub(super) fn summary(engine: &Engine, row: &Row) -> Summary {
         agent: record.spec.agent.clone(),
         title: row.title.clone(),
         summary: row.summary.clone(),
-        unread: record.state.is_terminal() && row.read_at.is_none(),
+        unread: record.state.is_terminal() && row.read_at.is_none() && !row.seen,
         attempt: record.attempt.0,
         registered_at: record.spec.registered_at,
         started_at: record.started_at,
@@ -189,6 +189,16 @@ fn detail(event: &Event) -> String {
         Event::ArtifactFailed { error } => format!("the artifact could not be written: {error}"),
         Event::Ended { outcome } => format!("{}: the artifact is written", outcome.state),
     }
+}
+
+/// One of either kind as its parent's model sees it: unread is what has not reached the parent,
+/// whoever else has read it.
+pub(super) fn listed_for_parent(engine: &Engine, row: &Listed) -> Summary {
+    let mut shown = listed(engine, row);
+    if let Listed::Ours(row) = row {
+        shown.unread = row.delegation.state.is_terminal() && row.read_at.is_none();
+    }
+    shown
 }
 
 /// Whether a row's state is final; what the predecessor wrote always is.
