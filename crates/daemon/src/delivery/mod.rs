@@ -58,7 +58,7 @@ struct State {
     offers: HashMap<String, Offer>,
     /// Offers that a bridge says went into a message which may not be stored yet, with its process.
     taken: HashMap<DelegationId, ProcessId>,
-    /// Wakings that went out on a connection that still stands: their proof is on its way.
+    /// Wakings that went out to a process that still lives: their proof may be on its way.
     woken: HashMap<DelegationId, Woken>,
     /// Processes whose exit is awaited.
     exits: HashSet<ProcessId>,
@@ -242,9 +242,7 @@ impl Delivery {
                 });
             }
             state.holds.retain(|_, holds| !holds.is_empty());
-            state
-                .woken
-                .retain(|_, woken| hub.connection(&woken.connection).is_some());
+            state.woken.retain(|_, woken| woken.may_be_proven());
             poke.extend(
                 state
                     .offers

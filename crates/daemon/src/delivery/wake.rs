@@ -5,6 +5,7 @@ use std::time::Duration;
 use brigade_agents::opencode::{PromptBody, fixed_part_id};
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_core::text::notice;
+use brigade_os::process::ProcessId;
 use brigade_store::{NoticeRow, Row, WakeRow};
 use tokio::time::Instant;
 
@@ -22,12 +23,21 @@ const TRIES: u32 = 3;
 /// A waking that was sent.
 #[derive(Debug, Clone)]
 pub(super) struct Woken {
-    /// On which connection.
-    pub(super) connection: String,
+    /// On which connection; empty where the host did not say that it has accepted it.
+    connection: String,
+    /// The host's process.
+    process: ProcessId,
     /// When.
     at: Instant,
     /// How often by now.
     tries: u32,
+}
+
+impl Woken {
+    /// Whether a proof may still come: the process lives.
+    pub(super) fn may_be_proven(&self) -> bool {
+        self.process.is_alive()
+    }
 }
 
 impl Delivery {
@@ -52,16 +62,20 @@ impl Delivery {
                 .map_or(0, |woken| woken.tries);
             let woken = Woken {
                 connection: voice.connection.id.clone(),
+                process: voice.connection.process,
                 at: Instant::now(),
                 tries: tries + 1,
             };
             state.woken.insert(wake.delegation.clone(), woken);
         }
         if let Err(error) = voice.api.prompt_async(parent, body).await {
-            // In doubt: the session will be read for it.
+            // In doubt: the session will be read for it, and it counts as no try.
             let mut state = lock(&self.0.state);
             for wake in wakes {
-                state.woken.remove(&wake.delegation);
+                if let Some(woken) = state.woken.get_mut(&wake.delegation) {
+                    woken.connection.clear();
+                    woken.tries -= 1;
+                }
             }
             return Err(error.into());
         }
@@ -70,11 +84,16 @@ impl Delivery {
         Ok(())
     }
 
-    /// Whether a waking that this delegation's end made due is on its way to this host.
+    /// Whether a waking that this delegation's end made due is on its way: to this host, or in another one
+    /// that lives, is out of reach, and may still carry it out.
     pub(super) fn is_waking(&self, id: &DelegationId, voice: &Voice) -> bool {
-        lock(&self.0.state).woken.get(id).is_some_and(|woken| {
-            woken.connection == voice.connection.id && woken.at.elapsed() < PROOF
-        })
+        let Some(woken) = lock(&self.0.state).woken.get(id).cloned() else {
+            return false;
+        };
+        let here = woken.connection == voice.connection.id && woken.at.elapsed() < PROOF;
+        here || (woken.process != voice.connection.process
+            && self.0.hub.of_process(&woken.process).is_none()
+            && woken.process.is_alive())
     }
 
     /// Wakes the parent for notices that stand in its session already, with no model request since.

@@ -265,6 +265,44 @@ async fn a_session_that_is_busy_in_two_processes_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_waking_that_a_process_out_of_reach_may_still_answer_is_not_repeated_elsewhere() {
+    let rig = Rig::new("").await;
+    let other = rig.host("b").await;
+    let host = rig.host("a").await;
+    let root = rig.world.root();
+    other.person(&root, "hello");
+    idle(&rig, &root).await;
+    other.heard().await.unwrap();
+    // Sent to an idle session, it arrives while a tool runs: stored, and answered once the tool has ended.
+    let prompt = format!("POST /session/{root}/prompt_async");
+    rig.faults.next(&prompt, Fault::Held("arrive".to_owned()));
+    let id = host.delegate(&root, "@say done").await.unwrap();
+    rig.ended(std::slice::from_ref(&id)).await;
+    let held = async {
+        while !rig.faults.all_happened() {
+            tokio::task::yield_now().await;
+        }
+    };
+    held.await;
+    host.person(&root, "@tool slow\n@say all right");
+    asked(&rig, &root, 2).await;
+    rig.world.open("arrive");
+    rig.notice_becomes(&id, "delivered").await;
+    host.offline().await.unwrap();
+    // Now the other process owns the session, and has nothing to do in it.
+    let elsewhere = rig.world.root();
+    other.person(&elsewhere, "hello");
+    idle(&rig, &elsewhere).await;
+    let probe = other.delegate(&elsewhere, "@say probe").await.unwrap();
+    rig.noticed(&elsewhere, &[probe]).await;
+    assert_eq!(rig.requests(&root), 2, "{}", rig.dump());
+    rig.world.open("slow");
+    idle(&rig, &root).await;
+    host.online().await.unwrap();
+    rig.assert_once(&root, &[id], 3).await;
+}
+
+#[tokio::test]
 async fn a_deleted_parent_ends_its_delegations_and_waits_for_nothing() {
     let (rig, host, root) = begun("").await;
     let running = host.delegate(&root, "@stream never\n@say 1").await.unwrap();

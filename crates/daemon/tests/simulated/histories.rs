@@ -170,7 +170,10 @@ impl History {
             _ => format!("@say {word}"),
         };
         let prompt = format!("Piece of work: {word}\n{script}");
-        let id = self.hosts[at].delegate(&root, &prompt).await.unwrap();
+        // Refused where the host fails to tell its agents; the model is told to call again.
+        let Ok(id) = self.hosts[at].delegate(&root, &prompt).await else {
+            return;
+        };
         self.delegations.push((id, root, word));
     }
 
@@ -336,27 +339,22 @@ impl History {
     }
 }
 
-/// No message that is not a person's was answered twice, and none that only wakes stands there without need.
+/// No message that is not a person's was answered twice by one process. Two that are in one session at once may
+/// both answer it, as they do in the real host: while one is out of reach, nobody can know that it is busy.
 fn judge_wakings(state: &State, root: &str, wrong: &mut Vec<String>) {
     let messages = state.messages(root);
     let automatic = messages.iter().filter(|message| {
-        let only = message
-            .parts
-            .iter()
-            .all(|part| part["synthetic"] == true || part["ignored"] == true);
+        let mut parts = message.parts.iter();
+        let only = parts.all(|part| part["synthetic"] == true || part["ignored"] == true);
         !message.is_assistant() && only
     });
-    let automatic: BTreeSet<&str> = automatic
-        .map(brigade_testkit::simulated::Message::id)
-        .collect();
     for message in automatic {
-        let answers = state
-            .requests_of(root)
-            .iter()
-            .filter(|request| request.answers == message)
-            .count();
-        if answers > 1 {
-            wrong.push(format!("{message} in {root} was answered {answers} times"));
+        let mut answered_by = BTreeSet::new();
+        for request in state.requests_of(root) {
+            if request.answers == message.id() && !answered_by.insert(&request.process) {
+                let (id, process) = (message.id(), &request.process);
+                wrong.push(format!("{id} in {root} was answered again by {process}"));
+            }
         }
     }
 }

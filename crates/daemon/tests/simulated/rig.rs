@@ -231,13 +231,15 @@ impl Rig {
             }
         };
         if tokio::time::timeout(LIMIT, settling).await.is_err() {
-            let troubles = self
-                .client()
-                .await
-                .status()
-                .await
-                .map(|status| status.troubles);
-            panic!("notices stay open: {troubles:?}\n{}", self.dump());
+            let status = self.client().await.status().await;
+            let troubles = status.map(|status| status.troubles);
+            let mut open = String::new();
+            for parent in store.parents_with_pending().await.unwrap() {
+                let notices = store.open_notices(&parent).await.unwrap();
+                let wakes = store.open_wakes(&parent).await.unwrap();
+                open.push_str(&format!("{parent}: {notices:?} {wakes:?}\n"));
+            }
+            panic!("notices stay open: {open} {troubles:?}\n{}", self.dump());
         }
         store.close().await;
     }

@@ -43,7 +43,6 @@ impl Inner {
         };
         let mut stream = client.bridge_stream(&link.id).await?;
         self.bridge.update(|bridge| {
-            bridge.queue.retain(outlives);
             bridge.leases.clear();
             bridge.connections += 1;
             bridge.link = Some(link.clone());
@@ -68,6 +67,8 @@ impl Inner {
 
     fn registration(&self) -> Register {
         self.bridge.update(|bridge| {
+            // What is queued from here on is newer than what the registration tells.
+            bridge.queue.retain(outlives);
             // What is told as held and unused is given back by that.
             for lease in bridge.leases.values_mut() {
                 lease.parts = None;

@@ -421,8 +421,12 @@ impl SimulatedHost {
             bridge.delegating.insert(session.to_owned());
             bridge.touch(session, now, true, |root| root.busy = true);
         });
+        let _at_work = AtWork {
+            inner: &self.inner,
+            session,
+        };
         let mut tries = 0;
-        let answer = loop {
+        loop {
             let link = self.inner.linked().await;
             let caller = Caller {
                 connection: link.id.clone(),
@@ -433,7 +437,7 @@ impl SimulatedHost {
                 directory: world.directory().display().to_string(),
             };
             match call(link.clone(), caller).await {
-                Ok(answer) => break Ok(answer),
+                Ok(answer) => return Ok(answer),
                 Err(error) if tries < 50 && Inner::passes(&error) => {
                     tries += 1;
                     link.cut.cancel();
@@ -444,22 +448,36 @@ impl SimulatedHost {
                     self.inner.bridge.until(left).await;
                 }
                 Err(error) => {
-                    break Err(Error::Exited {
+                    return Err(Error::Exited {
                         what: "a tool's call".to_owned(),
                         output: error.to_string(),
                     });
                 }
             }
-        };
-        // In the order of the state: a turn that has begun meanwhile keeps it busy.
-        world.read(|state| {
-            if !state.is_busy(session) {
-                self.inner.bridge.update(|bridge| {
-                    bridge.touch(session, state.now, false, |root| root.busy = false)
-                });
+        }
+    }
+}
+
+/// A session during a tool's call, however that ends.
+struct AtWork<'a> {
+    inner: &'a Inner,
+    session: &'a str,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        let Self { inner, session } = self;
+        // Under the state's lock, so that a turn that begins just now keeps it busy.
+        inner.world.read(|state| {
+            let mut runs = state.runs.iter();
+            let goes_on = runs.any(|run| run.process == inner.name && run.session == *session);
+            if !goes_on {
+                let idle = |root: &mut super::filter::Root| root.busy = false;
+                inner
+                    .bridge
+                    .update(|bridge| bridge.touch(session, state.now, false, idle));
             }
         });
-        answer
     }
 }
 
