@@ -111,7 +111,8 @@ fn register(
     let repeated: Option<String> = db
         .prepare_cached(
             "SELECT d.id FROM prompts p CROSS JOIN delegations d ON d.seq = p.delegation
-             WHERE p.digest = ?3 AND p.prompt = ?4 AND d.root = ?1 AND d.active = 1 AND d.agent = ?2",
+             WHERE p.digest = ?3 AND p.prompt = ?4 AND d.root = ?1 AND d.active = 1 AND d.agent = ?2
+               AND d.phase NOT IN ('stopping', 'finishing')",
         )?
         .query_row(params![spec.root.as_str(), spec.agent, digest, spec.prompt], |row| row.get(0))
         .optional()?;

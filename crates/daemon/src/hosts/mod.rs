@@ -5,90 +5,26 @@
 
 mod catalogue;
 mod connection;
+mod inbox;
 mod sessions;
+mod signal;
 mod transport;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use brigade_agents::opencode::{EventKind, HostEvent, Reply, Signal as RunSignal};
+use brigade_agents::opencode::Signal as RunSignal;
 use brigade_core::id::{ProjectId, SessionId};
 use brigade_os::process::ProcessId;
-use brigade_protocol::bridge::{Directory, Down, OwnedSession, Register, ShellRule, Up};
-use serde_json::Value;
+use brigade_protocol::bridge::{Down, Register, ShellRule};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use catalogue::Catalogue;
 pub(crate) use connection::{Connection, lock};
 pub(crate) use sessions::Ownership;
 use sessions::Sessions;
+pub(crate) use signal::Signal;
 pub(crate) use transport::ProcessTransport;
-
-/// What the hub tells the engine.
-#[derive(Debug)]
-pub(crate) enum Signal {
-    /// A bridge has registered (again).
-    Connected(String),
-    /// A bridge's stream is gone; its process may live on.
-    Disconnected {
-        /// The host's process.
-        process: ProcessId,
-        /// The sessions that were seen in it.
-        sessions: Vec<String>,
-    },
-    /// A directory was initialised in a host.
-    Opened {
-        /// The bridge's connection.
-        connection: String,
-        /// The directory.
-        directory: String,
-    },
-    /// A session's owner or activity changed.
-    SessionChanged(String),
-    /// A session was deleted in the host.
-    SessionDeleted(String),
-    /// A host event of a root session.
-    ParentEvent(HostEvent),
-    /// Offered notices went into a person's message.
-    Taken {
-        /// The bridge's connection.
-        connection: String,
-        /// The session.
-        session: String,
-        /// The lease.
-        lease: u64,
-        /// The person's message.
-        message: String,
-    },
-    /// An offer was withdrawn unused.
-    Released {
-        /// The session.
-        session: String,
-        /// The lease.
-        lease: u64,
-    },
-    /// A result reached a tool call.
-    Handed {
-        /// The delegation.
-        id: String,
-        /// The session of the tool call.
-        session: String,
-    },
-    /// A tool call was aborted before the result reached it.
-    NotHanded {
-        /// The delegation.
-        id: String,
-        /// The session of the tool call.
-        session: String,
-    },
-    /// A step was shown the ledger.
-    LedgerShown {
-        /// The root session.
-        session: String,
-        /// The turn.
-        turn: String,
-    },
-}
 
 #[derive(Default)]
 struct State {
@@ -350,99 +286,6 @@ impl Hub {
                 sessions: vec![child.to_owned()],
             });
         }
-    }
-
-    /// Hears one message of a bridge.
-    pub(crate) async fn receive(&self, connection: &Connection, message: Up) {
-        match message {
-            Up::Reply { id, status, body } => {
-                connection.answer(id, Ok(Reply { status, body }));
-            }
-            Up::Failed { id, error } => connection.answer(id, Err(error)),
-            Up::Event { directory, event } => self.event(connection, &directory, event).await,
-            Up::Session(owned) => self.session(connection, &owned),
-            Up::Opened(directory) => self.opened(connection, directory),
-            Up::Disposed { directory } => self.disposed(connection, &directory),
-            Up::Taken {
-                session,
-                lease,
-                message,
-            } => self.signal(Signal::Taken {
-                connection: connection.id.clone(),
-                session,
-                lease,
-                message,
-            }),
-            Up::Released { session, lease } => self.signal(Signal::Released { session, lease }),
-            Up::Handed { id, session } => self.signal(Signal::Handed { id, session }),
-            Up::NotHanded { id, session } => self.signal(Signal::NotHanded { id, session }),
-            Up::LedgerShown { session, turn } => self.signal(Signal::LedgerShown { session, turn }),
-            Up::Pong {} => connection.pong(),
-        }
-    }
-
-    async fn event(&self, connection: &Connection, directory: &str, event: Value) {
-        let Some(event) = HostEvent::parse(event) else {
-            tracing::debug!(directory, "the bridge forwarded something that is no event");
-            return;
-        };
-        let Some(session) = event.session.clone() else {
-            return;
-        };
-        let deleted = matches!(event.kind, EventKind::Deleted);
-        let route = lock(&self.state).routes.get(&session).cloned();
-        if let Some(route) = route {
-            if route.send(RunSignal::Event(event)).await.is_err() {
-                lock(&self.state).routes.remove(&session);
-            }
-            return;
-        }
-        if deleted {
-            lock(&self.state).sessions.forget_session(&session);
-            self.signal(Signal::SessionDeleted(session));
-            return;
-        }
-        tracing::trace!(%session, directory, process = %connection.process, "an event of a root session");
-        self.signal(Signal::ParentEvent(event));
-    }
-
-    fn session(&self, connection: &Connection, owned: &OwnedSession) {
-        lock(&self.state).sessions.sighted(
-            &owned.session,
-            &connection.process,
-            &owned.directory,
-            owned.activity,
-            owned.active_ms,
-        );
-        self.signal(Signal::SessionChanged(owned.session.clone()));
-    }
-
-    fn opened(&self, connection: &Connection, directory: Directory) {
-        let name = directory.directory.clone();
-        connection.open_directory(directory);
-        self.signal(Signal::Opened {
-            connection: connection.id.clone(),
-            directory: name,
-        });
-        self.bump();
-    }
-
-    fn disposed(&self, connection: &Connection, directory: &str) {
-        connection.close_directory(directory);
-        let touched = {
-            let mut state = lock(&self.state);
-            *state
-                .disposals
-                .entry((connection.process, directory.to_owned()))
-                .or_default() += 1;
-            state
-                .sessions
-                .forget_directory(&connection.process, directory)
-        };
-        for session in touched {
-            self.signal(Signal::SessionChanged(session));
-        }
-        self.bump();
     }
 
     /// How often this process has disposed of the directory: what ran there ended with each.
