@@ -18,6 +18,7 @@ use brigade_core::clock::Clock;
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_store::{Store, StoreError};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,6 +46,8 @@ struct Inner {
     troubles: Troubles,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    /// Ends the pauses of those who wait to try again.
+    hurry: Notify,
     state: Mutex<State>,
 }
 
@@ -94,6 +97,7 @@ impl Delivery {
             troubles,
             tasks: parts.tasks.clone(),
             stopping: parts.stopping.clone(),
+            hurry: Notify::new(),
             state: Mutex::default(),
         }))
     }
@@ -154,8 +158,11 @@ impl Delivery {
                 }
             };
             if failed {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY.1);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY.1),
+                    // What was in the way may be gone.
+                    () = self.0.hurry.notified() => pause = RETRY.0,
+                }
             }
             let mut state = lock(&self.0.state);
             let again = state.working.get_mut(parent).is_some_and(std::mem::take);
@@ -296,6 +303,7 @@ impl Delivery {
         lock(&self.0.state)
             .offers
             .retain(|_, offer| offer.process != connection.process);
+        self.0.hurry.notify_waiters();
         self.poke_all().await;
     }
 

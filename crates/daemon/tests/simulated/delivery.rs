@@ -188,6 +188,32 @@ async fn a_waking_in_doubt_is_not_answered_twice() {
 }
 
 #[tokio::test]
+async fn a_waking_that_was_accepted_and_is_not_stored_yet_is_not_repeated() {
+    let (rig, host, root) = begun("").await;
+    let prompt = format!("POST /session/{root}/prompt_async");
+    rig.faults
+        .next(&prompt, Fault::Accepted("store".to_owned()));
+    let id = host.delegate(&root, "@say done").await.unwrap();
+    let prompted = |state: &State| (state.done(&prompt) > 0).then_some(());
+    rig.until("the waking", prompted).await;
+    // Whatever happens now makes the daemon look again.
+    let elsewhere = rig.world.root();
+    host.person(&elsewhere, "hello");
+    idle(&rig, &elsewhere).await;
+    let probe = host.delegate(&elsewhere, "@say probe").await.unwrap();
+    host.delegate(&root, "@stream never").await.unwrap();
+    rig.noticed(&elsewhere, &[probe]).await;
+    assert_eq!(
+        rig.world.read(|state| state.done(&prompt)),
+        1,
+        "{}",
+        rig.dump()
+    );
+    rig.world.open("store");
+    rig.assert_once(&root, &[id], 2).await;
+}
+
+#[tokio::test]
 async fn a_waking_waits_for_a_crashed_daemon_and_comes_once() {
     let (rig, host, root) = begun("").await;
     let id = host

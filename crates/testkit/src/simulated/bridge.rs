@@ -17,6 +17,8 @@ use super::world::Call;
 
 /// How long the bridge waits before it connects again, as the real one does at first.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long the host may take to store a prompt that it has accepted.
+const MOMENT: Duration = Duration::from_millis(15);
 
 impl Inner {
     /// Keeps the process connected.
@@ -189,6 +191,27 @@ impl Inner {
         );
         let (status, answer) = match &fault {
             Some(Fault::Status(status)) => (*status, serde_json::json!({"message": "it failed"})),
+            Some(Fault::Accepted(gate)) => {
+                let (host, gate) = (Arc::clone(self), gate.clone());
+                let (method, path) = (method.to_owned(), path.to_owned());
+                let body = body.clone();
+                self.spawn(async move {
+                    let open = |state: &super::State| state.gates.contains(&gate).then_some(());
+                    host.world.state.until(open).await;
+                    host.serve(&method, &path, &body);
+                });
+                (204, Value::Null)
+            }
+            // Within a moment after the answer, as often as not.
+            _ if done && path.ends_with("/prompt_async") && self.faults.strikes(50) => {
+                let (host, body) = (Arc::clone(self), body.clone());
+                let (method, path) = (method.to_owned(), path.to_owned());
+                self.spawn(async move {
+                    tokio::time::sleep(MOMENT).await;
+                    host.serve(&method, &path, &body);
+                });
+                (204, Value::Null)
+            }
             _ if done => self.serve(method, path, body),
             _ => (0, Value::Null),
         };

@@ -19,6 +19,8 @@ pub enum Fault {
     Late(Duration),
     /// It is carried out once the gate opens.
     Held(String),
+    /// It is answered at once (with 204) and carried out once the gate opens: so the host takes prompts.
+    Accepted(String),
     /// It is not carried out, and the connection breaks.
     BreakBefore,
     /// It is carried out, and the connection breaks before the answer.

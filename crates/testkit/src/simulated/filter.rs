@@ -145,13 +145,13 @@ impl BridgeState {
         }
         let (info, part) = (&properties["info"], &properties["part"]);
         match kind {
+            "session.status"
+                if properties["status"]["type"] == "idle" && !self.roots.contains_key(session) => {}
             "session.status" if properties["status"]["type"] == "idle" => {
-                if self.roots.contains_key(session) {
-                    self.touch(session, now, false, |root| {
-                        root.busy = false;
-                        root.tools.clear();
-                    });
-                }
+                self.touch(session, now, false, |root| {
+                    root.busy = false;
+                    root.tools.clear();
+                });
             }
             "session.status" => self.touch(session, now, false, |root| root.busy = true),
             "message.part.updated" if part["type"] == "tool" => {
