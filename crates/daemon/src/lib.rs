@@ -26,6 +26,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// A look through a store that no daemon serves, and what may be wrong with it.
+pub use brigade_store::{OpenError as StoreFault, inspect as inspect_store};
 use clock::Chance;
 pub use clock::SystemClock;
 use config::{ConfigError, Configs};

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 pub use artifacts::ArtifactError;
 pub use error::{CommitError, OpenError, StoreError};
-pub use migrate::SCHEMA;
+pub use migrate::{SCHEMA, inspect};
 pub use rows::{
     ActiveRow, Change, Committed, Counts, Ended, EventRow, Foreign, Found, Hit, ListFilter, Listed,
     NoticeRow, NoticeState, Progress, Registered, Registration, Row, Wake, WakeRow,
@@ -68,10 +68,7 @@ impl Store {
             .query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| {
                 row.get(0)
             })
-            .map_err(|error| OpenError::Store {
-                path: paths.db.clone(),
-                source: error.into(),
-            })?;
+            .map_err(|error| migrate::refusal(&paths.db, error))?;
         let workers = Workers::start(writer, readers).map_err(|source| OpenError::Io {
             path: paths.db.clone(),
             source,

@@ -230,7 +230,10 @@ impl Store {
                     running,
                     queued,
                     waiting,
-                    unread: number("SELECT count(*) FROM delegations WHERE active = 0 AND read_at IS NULL")?,
+                    unread: number(
+                        "SELECT count(*) FROM delegations d WHERE active = 0 AND read_at IS NULL
+                         AND NOT EXISTS (SELECT 1 FROM reads r WHERE r.delegation = d.seq)",
+                    )?,
                     notices_waiting: number("SELECT count(*) FROM notices WHERE state IN ('pending', 'leased', 'sending')")?,
                     total: number("SELECT count(*) FROM delegations")?,
                 })

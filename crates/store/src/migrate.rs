@@ -29,16 +29,7 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, Vec<Connection>), OpenErr
         path: path.to_owned(),
         source,
     };
-    let refuse = |error: rusqlite::Error| match StoreError::from(error) {
-        StoreError::Corrupt(message) => OpenError::Corrupt {
-            path: path.to_owned(),
-            message,
-        },
-        source => OpenError::Store {
-            path: path.to_owned(),
-            source,
-        },
-    };
+    let refuse = |error| refusal(path, error);
     if path.exists() {
         // Looked at before anything is written, be it a journal mode.
         let look =
@@ -70,11 +61,45 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, Vec<Connection>), OpenErr
     Ok((writer, readers))
 }
 
+/// Looks through a store's file without changing it, and says its schema's version; 0 is one that is
+/// still empty. Takes longer the more is in it.
+///
+/// # Errors
+/// [`OpenError`], for what would keep it from being opened, and for damage anywhere in it.
+pub fn inspect(path: &Path) -> Result<i64, OpenError> {
+    let refuse = |error| refusal(path, error);
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(refuse)?;
+    db.busy_timeout(BUSY).map_err(refuse)?;
+    let found = check(&db, path, refuse)?;
+    let message: String = db
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(refuse)?;
+    if message == "ok" {
+        Ok(found)
+    } else {
+        // The first line only names the database.
+        let message = message.lines().last().unwrap_or_default().to_owned();
+        Err(OpenError::Corrupt {
+            path: path.to_owned(),
+            message,
+        })
+    }
+}
+
+/// SQLite's error as a reason not to open the file.
+pub(crate) fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match StoreError::from(error) {
+        StoreError::Corrupt(message) => OpenError::Corrupt { path, message },
+        source => OpenError::Store { path, source },
+    }
+}
+
 fn check(
     db: &Connection,
     path: &Path,
     refuse: impl Fn(rusqlite::Error) -> OpenError,
-) -> Result<(), OpenError> {
+) -> Result<i64, OpenError> {
     let found: i64 = db
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .map_err(&refuse)?;
@@ -99,7 +124,7 @@ fn check(
     if found == 0 && tables > 0 {
         return Err(corrupt("it is another program's database".to_owned()));
     }
-    Ok(())
+    Ok(found)
 }
 
 fn configure(db: &Connection) -> rusqlite::Result<()> {

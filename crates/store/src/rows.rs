@@ -254,7 +254,7 @@ pub struct Counts {
     pub queued: u64,
     /// Interrupted, waiting for a host.
     pub waiting: u64,
-    /// Ended and not read.
+    /// Ended and read by nobody.
     pub unread: u64,
     /// Notices that have not reached their parent.
     pub notices_waiting: u64,

@@ -27,6 +27,9 @@ pub(crate) async fn run(args: List, context: &mut Context) -> Result<(), CliErro
     let listing = context.client().await?.list(&query).await?;
     if args.json.json {
         context.out.json(&listing)
+    } else if listing.delegations.is_empty() && (query.state.is_some() || query.session.is_some()) {
+        // There may be others: only nothing that was asked for.
+        context.out.line("No delegation fits what was asked for.")
     } else {
         print(&mut context.out, &listing, args.all, &Now::system())
     }

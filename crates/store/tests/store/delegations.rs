@@ -416,8 +416,11 @@ async fn what_is_open_is_what_runs_or_is_unread() {
             .collect()
     };
     assert_eq!(open().await, ["a-b-c", "a-b-d"]);
+    assert_eq!(fixture.store.counts().await.unwrap().unread, 1);
     fixture.store.record_read(done.id(), "ses_9").await.unwrap();
+    // For its parent it stays open, but it has been read.
     assert_eq!(open().await, ["a-b-c", "a-b-d"]);
+    assert_eq!(fixture.store.counts().await.unwrap().unread, 0);
     fixture.store.mark_read(done.id(), "ses_1").await.unwrap();
     assert_eq!(open().await, ["a-b-d"]);
     // One that runs has no result that could be read.

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use brigade_core::delegation::State;
-use brigade_store::{Found, ListFilter, NoticeState, OpenError, SCHEMA, Wake};
+use brigade_store::{Found, ListFilter, NoticeState, OpenError, SCHEMA, Wake, inspect};
 use rusqlite::Connection;
 
 use crate::common::{Fixture, id, open, paths, project, session, spec};
@@ -53,6 +53,8 @@ async fn a_newer_store_is_refused_untouched() {
         "{error}"
     );
     assert!(error.to_string().contains("newer Brigade"), "{error}");
+    let told = inspect(&paths(fixture.path()).db).unwrap_err();
+    assert_eq!(told.to_string(), error.to_string());
 }
 
 #[test]
@@ -90,10 +92,29 @@ async fn a_damaged_store_is_refused_untouched() {
     assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
 }
 
+#[tokio::test]
+async fn damage_behind_the_schema_is_found_by_looking_through_it() {
+    let fixture = Fixture::new();
+    fixture.register(spec("a-b-c", "ses_1", "1")).await;
+    let db = paths(fixture.path()).db;
+    assert_eq!(inspect(&db).unwrap(), SCHEMA, "while it is open");
+    fixture.store.close().await;
+    assert_eq!(inspect(&db).unwrap(), SCHEMA);
+    // The pages of tables: the schema's, the first ones, stay whole.
+    let mut bytes = std::fs::read(&db).unwrap();
+    let from = bytes.len() / 2;
+    bytes[from..].fill(0xa5);
+    std::fs::write(&db, &bytes).unwrap();
+    let error = inspect(&db).unwrap_err();
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    assert_eq!(std::fs::read(&db).unwrap(), bytes, "it was changed");
+}
+
 #[test]
 fn a_start_that_was_killed_at_once_is_no_obstacle() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(paths(dir.path()).db, "").unwrap();
+    assert_eq!(inspect(&paths(dir.path()).db).unwrap(), 0);
     open(dir.path()).unwrap();
 }
 

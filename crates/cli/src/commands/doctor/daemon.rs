@@ -21,6 +21,12 @@ pub(super) fn running(status: &Result<Status, ClientError>) -> Check {
         Err(ClientError::NotRunning { .. }) => {
             Check::ok(NAME, "not running: it is started when it is needed")
         }
+        // Its own hint is to come here.
+        Err(error @ ClientError::Unreachable { .. }) => Check::fail(
+            NAME,
+            error.to_string(),
+            "mend what else is named here; if nothing is, see to the socket's owner and permissions",
+        ),
         Err(error) => Check::fail(
             NAME,
             error.to_string(),

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use brigade_daemon::config::{Configs, PROJECT_FILE};
+use brigade_daemon::{StoreFault, inspect_store};
 use brigade_os::paths::{Dirs, ensure_private_dir};
 
 use super::Check;
@@ -99,32 +100,42 @@ fn try_writing(folder: &Path) -> io::Result<()> {
 /// The store's file, without a daemon to ask.
 pub(super) fn store(dirs: &Dirs) -> Check {
     const NAME: &str = "store";
-    const MAGIC: &[u8] = b"SQLite format 3\0";
     let path = dirs.store();
     let shown = path.display();
-    let head = fs::File::open(&path).and_then(|file| {
-        let mut head = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, MAGIC.len() as u64), &mut head)?;
-        Ok(head)
-    });
-    match head {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Check::ok(
+    match fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Check::ok(
+                NAME,
+                format!("{shown} is not there yet: the daemon makes it"),
+            );
+        }
+        Err(error) => {
+            return Check::fail(
+                NAME,
+                format!("{shown} can't be read: {error}"),
+                "see to its owner and permissions",
+            );
+        }
+        Ok(_) => {}
+    }
+    let results = dirs.opencode_data.join("delegations");
+    match inspect_store(&path) {
+        Ok(0) => Check::ok(NAME, format!("{shown}, still empty")),
+        Ok(schema) => Check::ok(NAME, format!("{shown}, schema {schema}")),
+        Err(error @ StoreFault::Newer { .. }) => Check::fail(
             NAME,
-            format!("{shown} is not there yet: the daemon makes it"),
+            error.to_string(),
+            "update this brigade to the newer version",
+        ),
+        Err(error @ StoreFault::Corrupt { .. }) => Check::fail(
+            NAME,
+            error.to_string(),
+            format!("the results themselves are in {}", results.display()),
         ),
         Err(error) => Check::fail(
             NAME,
-            format!("{shown} can't be read: {error}"),
-            "see to its owner and permissions",
-        ),
-        Ok(head) if head.is_empty() || head == MAGIC => Check::ok(NAME, format!("{shown}")),
-        Ok(_) => Check::fail(
-            NAME,
-            format!("{shown} is no SQLite database"),
-            format!(
-                "move it away, or put a copy back; the results themselves are in {}",
-                dirs.opencode_data.join("delegations").display()
-            ),
+            error.to_string(),
+            "see to its owner, its permissions and the free space",
         ),
     }
 }
@@ -138,7 +149,7 @@ pub(super) fn runtime(dirs: &Dirs, answered: bool) -> Check {
         return Check::fail(
             NAME,
             error.to_string(),
-            "or set BRIGADE_RUNTIME_DIR to a folder of your own, for OpenCode too",
+            "see to its owner and permissions, or set BRIGADE_RUNTIME_DIR to a folder of your own, for OpenCode too",
         );
     }
     if !answered && socket.exists() {
@@ -214,7 +225,9 @@ mod tests {
         fs::create_dir_all(&dirs.data).unwrap();
         assert_eq!(data(&dirs).unwrap().level, Level::Ok);
         fs::write(dirs.store(), "this is a text, not a database").unwrap();
-        assert_eq!(store(&dirs).level, Level::Fail);
+        let check = store(&dirs);
+        assert_eq!(check.level, Level::Fail);
+        assert!(check.mend.unwrap().contains("delegations"));
         fs::write(dirs.runtime.as_path(), "").unwrap();
         assert_eq!(runtime(&dirs, false).level, Level::Fail);
     }
