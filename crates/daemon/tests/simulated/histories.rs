@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use crate::rig::Rig;
 
 /// How many run unless the environment says otherwise, and how many of them at once.
-const HISTORIES: u64 = 12;
+const HISTORIES: u64 = 40;
 const AT_ONCE: usize = 6;
 /// How many things happen in each.
 const ACTIONS: u32 = 30;

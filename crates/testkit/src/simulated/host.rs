@@ -4,15 +4,13 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use brigade_client::ClientError;
 use brigade_os::paths::Dirs;
 use brigade_protocol::bridge::{Down, Up};
-use brigade_protocol::tools::{Answer, Caller, Delegate, Read};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::fault::Faults;
-use super::filter::{BridgeState, Link};
+use super::filter::BridgeState;
 use super::helper::Helper;
 use super::world::{LIMIT, State, World};
 use crate::{Error, Result, Watched};
@@ -32,17 +30,6 @@ pub struct HostOptions<'a> {
     pub folder: &'a Path,
     /// What goes wrong.
     pub faults: Faults,
-}
-
-/// What the bridge says after a result was handed to a tool call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Confirm {
-    /// It has reached the model.
-    Handed,
-    /// The call was aborted meanwhile.
-    Aborted,
-    /// Nothing: the process was too busy dying.
-    Nothing,
 }
 
 #[derive(Debug)]
@@ -98,7 +85,7 @@ impl Inner {
 /// A process of the host with its bridge. When dropped, it is killed.
 #[derive(Debug)]
 pub struct SimulatedHost {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     process: Helper,
 }
 
@@ -364,118 +351,6 @@ impl SimulatedHost {
                     .unwrap_or_default();
                 inner.emit_in(state, "session.deleted", &id, &json!({"info": info}));
                 state.sessions.retain(|known| known.id != id);
-            }
-        });
-    }
-
-    /// The tool `delegate`; returns the delegation's ID.
-    ///
-    /// # Errors
-    /// When the daemon can't be reached or refuses.
-    pub async fn delegate(&self, session: &str, prompt: &str) -> Result<String> {
-        let args = json!({"agent": "explore", "prompt": prompt});
-        let answer = self
-            .tool(session, |link, caller| {
-                let args = args.clone();
-                async move { link.client.tool_delegate(&Delegate { caller, args }).await }
-            })
-            .await?;
-        let id = answer.title.split(" · ").nth(1).map(str::to_owned);
-        id.ok_or_else(|| Error::Exited {
-            what: "delegate".to_owned(),
-            output: answer.output,
-        })
-    }
-
-    /// The tool `delegation_read`; returns what the model is given. Dropping the future aborts the call.
-    ///
-    /// # Errors
-    /// When the daemon can't be reached.
-    pub async fn read(&self, session: &str, id: &str, confirm: Confirm) -> Result<String> {
-        let args = json!({"id": id});
-        let answer = self
-            .tool(session, |link, caller| {
-                let args = args.clone();
-                async move { link.client.tool_read(&Read { caller, args }).await }
-            })
-            .await?;
-        if let Some(id) = answer.handed {
-            let session = session.to_owned();
-            self.inner.bridge.update(|bridge| match confirm {
-                Confirm::Handed => bridge.send(Up::Handed { id, session }),
-                Confirm::Aborted => bridge.send(Up::NotHanded { id, session }),
-                Confirm::Nothing => {}
-            });
-        }
-        Ok(answer.output)
-    }
-
-    /// A tool's call: the session is at work meanwhile.
-    async fn tool<F>(&self, session: &str, call: impl Fn(Link, Caller) -> F) -> Result<Answer>
-    where
-        F: Future<Output = std::result::Result<Answer, ClientError>>,
-    {
-        let world = &self.inner.world;
-        let now = world.state.update(State::tick);
-        self.inner.bridge.update(|bridge| {
-            bridge.delegating.insert(session.to_owned());
-            bridge.touch(session, now, true, |root| root.busy = true);
-        });
-        let _at_work = AtWork {
-            inner: &self.inner,
-            session,
-        };
-        let mut tries = 0;
-        loop {
-            let link = self.inner.linked().await;
-            let caller = Caller {
-                connection: link.id.clone(),
-                session: session.to_owned(),
-                message: None,
-                agent: Some("build".to_owned()),
-                parent: None,
-                directory: world.directory().display().to_string(),
-            };
-            match call(link.clone(), caller).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if tries < 50 && Inner::passes(&error) => {
-                    tries += 1;
-                    link.cut.cancel();
-                    let left = |bridge: &BridgeState| {
-                        let current = bridge.link.as_ref().map(|now| &now.id);
-                        (current != Some(&link.id)).then_some(())
-                    };
-                    self.inner.bridge.until(left).await;
-                }
-                Err(error) => {
-                    return Err(Error::Exited {
-                        what: "a tool's call".to_owned(),
-                        output: error.to_string(),
-                    });
-                }
-            }
-        }
-    }
-}
-
-/// A session during a tool's call, however that ends.
-struct AtWork<'a> {
-    inner: &'a Inner,
-    session: &'a str,
-}
-
-impl Drop for AtWork<'_> {
-    fn drop(&mut self) {
-        let Self { inner, session } = self;
-        // Under the state's lock, so that a turn that begins just now keeps it busy.
-        inner.world.read(|state| {
-            let mut runs = state.runs.iter();
-            let goes_on = runs.any(|run| run.process == inner.name && run.session == *session);
-            if !goes_on {
-                let idle = |root: &mut super::filter::Root| root.busy = false;
-                inner
-                    .bridge
-                    .update(|bridge| bridge.touch(session, state.now, false, idle));
             }
         });
     }

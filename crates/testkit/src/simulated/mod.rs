@@ -17,10 +17,12 @@ mod filter;
 mod helper;
 mod host;
 mod script;
+mod tools;
 mod turn;
 mod world;
 
 pub use fault::{Fault, Faults};
 pub use helper::{Helper, Role, relay};
-pub use host::{Confirm, HostOptions, SimulatedHost, Typed};
+pub use host::{HostOptions, SimulatedHost, Typed};
+pub use tools::Confirm;
 pub use world::{Call, Message, ModelRequest, Session, State, World};
