@@ -32,7 +32,7 @@ const leases = new Map(); // lease → {session, parts, message}; without parts 
 const compacting = new Set(); // sessions whose summarising request is being put together
 const waiters = new Set(); // tool calls that wait for the connection
 const tails = new Map(); // child session → its newest queued message, to which deltas are joined
-const link = { id: null, seq: 0, failure: null, running: false, stream: null, wake() {} };
+const link = { id: null, seq: 0, failure: null, running: false, stream: null, lost: null, wake() {} };
 const starts = { current: null, wanted: false, stopped: false, upgraded: false, notBefore: 0, wait: 1000, failure: null };
 let [queue, posting, linger, lastContext] = [[], null, null, null];
 let closing = false; // the last directory was disposed: most likely the process is on its way out
@@ -64,9 +64,9 @@ function socketPath() {
   if (stat && (!stat.isDirectory() || stat.uid !== process.getuid())) throw new Error(`${own} belongs to somebody else: remove it`);
   return path.join(folder, "daemon.sock");
 }
-/** One request; resolves with `{status, body}`, rejects when there was no answer in time or the signal aborts. */
-function request(target, body, { timeout = 10_000, signal } = {}) {
-  const ended = AbortSignal.any([AbortSignal.timeout(timeout), ...(signal ? [signal] : [])]);
+/** One request; resolves with `{status, body}`, rejects when there was no answer in time or a signal aborts. */
+function request(target, body, { timeout = 10_000, signals = [] } = {}) {
+  const ended = AbortSignal.any([AbortSignal.timeout(timeout), ...signals.filter(Boolean)]);
   return new Promise((resolve, reject) => {
     const fail = (error) => reject(ended.aborted ? ended.reason : error);
     const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
@@ -118,8 +118,9 @@ async function maintain() {
 const outlives = ({ type, event }) =>
   !["reply", "failed", "pong", "opened", "disposed", "session"].includes(type) && event?.type !== "message.part.delta";
 function disconnected(failure) {
-  Object.assign(link, { id: null, failure });
-  link.stream?.destroy();
+  const { lost, stream } = Object.assign(link, { id: null, failure });
+  later(1000, () => lost?.abort(failure)); // a host that was suspended may not hear that a request of its was broken off
+  stream?.destroy();
   for (const map of [guards, tails]) map.clear();
 }
 async function register() {
@@ -139,7 +140,7 @@ async function register() {
   if (reply.status !== 200) throw refusal(reply);
   for (const pushed of [ledgers, leases]) pushed.clear();
   Object.assign(starts, { wanted: false, stopped: false, upgraded: false, notBefore: 0, wait: 1000 });
-  Object.assign(link, { id: reply.body.connection, seq: 0, failure: null });
+  Object.assign(link, { id: reply.body.connection, seq: 0, failure: null, lost: new AbortController() });
   announce();
   flush();
   settle(true);
@@ -188,7 +189,7 @@ function flush() {
 /** Posts batch after batch, each until it is answered or the connection is lost. */
 async function drain() {
   while (link.id && queue.length) {
-    const [{ id }, texts] = [link, []];
+    const [{ id, lost }, texts] = [link, []];
     for (let size = 0; texts.length < Math.min(queue.length, 500) && size < 1e6; size += texts.at(-1).length)
       texts.push(JSON.stringify(queue[texts.length]));
     const batch = queue.splice(0, texts.length);
@@ -196,7 +197,7 @@ async function drain() {
     const body = `{"seq":${++link.seq},"messages":[${texts.join(",")}]}`;
     let reply = null;
     for (let tries = 0; !reply && tries < 3 && link.id === id; tries++)
-      reply = await request(`/v1/bridge/${encodeURIComponent(id)}/up`, body, { timeout: 30_000 }).catch(() => pause(tries * 100));
+      reply = await request(`/v1/bridge/${encodeURIComponent(id)}/up`, body, { timeout: 30_000, signals: [lost.signal] }).catch(() => pause(tries * 100));
     if (reply?.status < 300) for (const { lease } of batch) leases.delete(lease);
     else if ([400, 413, 422].includes(reply?.status)) report(`the daemon refused a batch: ${refusal(reply).message}`);
     else {
@@ -297,18 +298,17 @@ function childEvent(directory, session, { type, properties }) {
 /** Whether a message is a person's: what Brigade and other plugins write has no other parts than these. */
 const personal = (parts) => parts.some((part) => !part.synthetic && !part.ignored && part.type !== "compaction");
 async function runTool(name, args, { sessionID: session, messageID, agent: caller, abort: signal }, directory) {
-  const refused = name === "delegate" ? "Delegation refused: " : "";
+  const [refused, parent] = [name === "delegate" ? "Delegation refused: " : "", await parentage(session, directory)];
   const timeout = name === "delegation_read" ? 660_000 : 30_000; // the daemon ends a read's waiting after 10 minutes
   let why = "";
-  const parent = await parentage(session, directory);
   if (parent === undefined) return `${refused}OpenCode did not say whether this session is a root session. Try again, or do the work here.`;
   if (parent === null) { keep(delegating, session, true); touch(session, directory, { busy: true }, true); }
   for (let tries = 0; tries < 4 && !signal?.aborted; tries++) {
     if (!(await connected())) { why = words(link.failure ?? "it does not answer"); break; }
-    const connection = link.id;
+    const { id: connection, lost } = link;
     try {
       const body = { caller: { connection, session, message: messageID ?? null, agent: caller ?? null, parent, directory }, args };
-      const reply = await request(`/v1/tools/${name.replace("delegation_", "")}`, JSON.stringify(body), { timeout, signal });
+      const reply = await request(`/v1/tools/${name.replace("delegation_", "")}`, JSON.stringify(body), { timeout, signals: [signal, lost.signal] });
       const handed = reply.body?.handed;
       if (handed) send({ type: signal?.aborted ? "not_handed" : "handed", id: handed, session });
       if (reply.status === 200) return { title: reply.body.title, output: reply.body.output, metadata: {} };

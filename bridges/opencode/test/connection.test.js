@@ -82,6 +82,16 @@ test("batches count up one at a time, and one without an answer is posted again 
   assert.deepEqual(daemon.batches.map(({ seq }) => seq), [1, 2, 2, ...Array.from({ length: last - 2 }, (_, n) => n + 3)]);
 });
 
+test("a batch that a lost connection never answers does not hold up the next one", { timeout: 15_000 }, async (t) => {
+  const { daemon, event } = await connected(t);
+  await daemon.settled();
+  daemon.onUp = () => (daemon.registrations.length > 1 ? { status: 204 } : new Promise(() => {}));
+  event("session.deleted", { sessionID: "a", info: { id: "a" } });
+  await daemon.until(({ batches }) => batches.some(({ messages }) => messages.some(({ event: sent }) => sent?.properties.sessionID === "a")));
+  daemon.stream.end();
+  await daemon.until(({ batches }) => batches.some(({ url, messages }) => url.includes("/c2/") && messages.some(({ event: sent }) => sent?.properties.sessionID === "a")));
+});
+
 test("an unknown connection is registered anew and loses no message", async (t) => {
   const { daemon, event } = await connected(t);
   daemon.onUp = () => ({ status: daemon.registrations.length > 1 ? 204 : 410, body: { code: "unknown_connection", message: "who?" } });

@@ -42,6 +42,15 @@ test("an answer that breaks off is asked for again over the next connection", as
   assert.equal((await delegate(hooks)).output, "again");
 });
 
+test("a call that a lost connection never answers is made again over the next one", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  daemon.onTool = () => (daemon.calls.length === 1 ? new Promise(() => {}) : { status: 200, body: { title: "t", output: "again" } });
+  const answer = delegate(hooks);
+  await daemon.until(({ calls }) => calls.length === 1);
+  daemon.stream.end();
+  assert.equal((await answer).output, "again");
+});
+
 test("a call over a connection that is not known any more registers anew", async (t) => {
   const { daemon, hooks } = await connected(t);
   daemon.onTool = ({ caller }) => (caller.connection === "c1"

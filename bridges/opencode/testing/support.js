@@ -86,8 +86,10 @@ export class FakeDaemon {
       this.registrations.push(body);
       answer = this.onRegister(body);
     } else if (req.url.endsWith("/up")) {
-      answer = this.onUp(body);
+      const answering = this.onUp(body);
       this.batches.push({ url: req.url, ...body });
+      this.#changed.emit("change");
+      answer = await answering;
     } else {
       const call = { url: req.url, body, closed: once(res, "close") };
       this.calls.push(call);
