@@ -114,7 +114,10 @@ fn register(
              WHERE p.digest = ?3 AND p.prompt = ?4 AND d.root = ?1 AND d.active = 1 AND d.agent = ?2
                AND d.phase NOT IN ('stopping', 'finishing')",
         )?
-        .query_row(params![spec.root.as_str(), spec.agent, digest, spec.prompt], |row| row.get(0))
+        .query_row(
+            params![spec.root.as_str(), spec.agent, digest, spec.prompt],
+            |row| row.get(0),
+        )
         .optional()?;
     if let Some(id) = repeated
         && let Ok(id) = id.parse()

@@ -79,7 +79,12 @@ async fn a_streaming_parent(sandbox: &Sandbox, host: &Host) {
         ended(sandbox, id).await;
     }
     others_were_served(sandbox, host).await;
-    let texts: String = parent.messages().await.iter().map(|m| m.text()).collect();
+    let texts: String = parent
+        .messages()
+        .await
+        .iter()
+        .map(brigade_testkit::Message::text)
+        .collect();
     assert!(!texts.contains("<task-id>"), "nothing goes into a stream");
     sandbox.model().open("thinking");
     parent.answered(3).await;

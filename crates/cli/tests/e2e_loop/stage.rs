@@ -29,6 +29,10 @@ pub(crate) async fn sandbox(config: &str) -> Sandbox {
 }
 
 /// A prompt for a child that does as `script` says; the name makes it unlike any other.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a script is built in place and used up by this"
+)]
 pub(crate) fn work(name: &str, script: Script) -> String {
     format!("Look into {name}.\n{script}")
 }
