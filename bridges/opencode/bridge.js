@@ -32,7 +32,7 @@ const leases = new Map(); // lease → {session, parts, message}; without parts 
 const compacting = new Set(); // sessions whose summarising request is being put together
 const waiters = new Set(); // tool calls that wait for the connection
 const tails = new Map(); // child session → its newest queued message, to which deltas are joined
-const link = { id: null, seq: 0, failure: null, running: false, stream: null, lost: null, wake() {} };
+const link = { id: null, told: false, seq: 0, failure: null, running: false, stream: null, lost: null, wake() {} };
 const starts = { current: null, wanted: false, stopped: false, upgraded: false, notBefore: 0, wait: 1000, failure: null };
 let [queue, posting, linger, lastContext] = [[], null, null, null];
 let closing = false; // the last directory was disposed: most likely the process is on its way out
@@ -118,7 +118,7 @@ async function maintain() {
 const outlives = ({ type, event }) =>
   !["reply", "failed", "pong", "opened", "disposed", "session"].includes(type) && event?.type !== "message.part.delta";
 function disconnected(failure) {
-  const { lost, stream } = Object.assign(link, { id: null, failure });
+  const { lost, stream } = Object.assign(link, { id: null, told: false, failure });
   later(1000, () => lost?.abort(failure)); // a host that was suspended may not hear that a request of its was broken off
   stream?.destroy();
   for (const map of [guards, tails]) map.clear();
@@ -126,7 +126,7 @@ function disconnected(failure) {
 async function register() {
   link.version ??= await hostCall({ method: "GET", path: "/global/health", timeout_ms: 3000 }).then(({ body }) => body.version, () => null);
   for (const lease of leases.values()) lease.parts = null; // what is told as held and unused is given back by that
-  const attempt = () => (queue = queue.filter(outlives), request("/v1/bridge/register", JSON.stringify({
+  const attempt = () => (link.told = true, queue = queue.filter(outlives), request("/v1/bridge/register", JSON.stringify({
     protocol: PROTOCOL, bridge_version: VERSION, instance, data_dir: env.BRIGADE_DATA_DIR ?? null,
     host: { name: "opencode", version: link.version ?? "unknown", pid: process.pid, executable: process.execPath, mode, home: os.homedir(), env },
     directories: [...directories.values()].map(place), sessions: [...roots].map(owned),
@@ -175,9 +175,9 @@ const settle = (value) => { for (const done of waiters) done(value); waiters.cle
 const awaken = () => { closing = false; maintain().catch(report); announce(); };
 const announce = () => { for (const entry of directories.values()) if (link.id && !entry.announced) send({ type: "opened", ...place(entry) }); };
 const place = (entry) => { entry.announced = true; return { directory: entry.ctx.directory, worktree: entry.ctx.worktree }; };
-/** Queues a message for the daemon; a lazy one waits a little for company. */
+/** Queues a message for the daemon, unless the next registration tells it anyway; a lazy one waits a little for company. */
 function send(message, lazy = false) {
-  if (!link.id && (!outlives(message) || (message.type === "event" && (lazy || queue.length > 5000)))) return; // a registration tells the rest
+  if (!link.id && ((!link.told && !outlives(message)) || (message.type === "event" && (lazy || queue.length > 5000)))) return;
   queue.push(message);
   if (lazy) linger ??= later(50, flush);
   else queueMicrotask(flush);
