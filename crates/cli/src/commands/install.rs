@@ -64,6 +64,17 @@ fn program() -> Result<Option<PathBuf>, CliError> {
     })
 }
 
+/// Where an edited bridge is kept: beside it, under a name that nothing has yet.
+fn free(path: &Path) -> io::Result<PathBuf> {
+    let mut kept = path.with_extension("js.bak");
+    let mut number = 1;
+    while kept.try_exists()? {
+        number += 1;
+        kept = path.with_extension(format!("js.bak{number}"));
+    }
+    Ok(kept)
+}
+
 fn install(
     out: &mut Output,
     folders: &Folders,
@@ -94,7 +105,7 @@ fn install(
                 ..
             } = &found
             {
-                let kept = path.with_extension("js.bak");
+                let kept = free(&path).map_err(|error| failed("read", &path, &error))?;
                 bridge::write(&kept, text).map_err(|error| failed("written", &kept, &error))?;
                 out.line(&format!(
                     "The bridge there had been edited; it is kept as {}.",
@@ -242,6 +253,13 @@ pub(crate) mod tests {
             fs::read_to_string(path.with_extension("js.bak")).unwrap(),
             edited
         );
+        // A second one does not take its place.
+        let again = bridge::text(None) + "// mine again\n";
+        bridge::write(&path, &again).unwrap();
+        assert!(rig.install(true).unwrap().contains("brigade.js.bak2"));
+        let kept = ["js.bak", "js.bak2"].map(|name| path.with_extension(name));
+        let kept = kept.map(|path| fs::read_to_string(path).unwrap());
+        assert_eq!(kept, [edited, again]);
     }
 
     #[test]
