@@ -15,6 +15,13 @@ pub fn user_id() -> u32 {
     geteuid().as_raw()
 }
 
+/// Has every file and folder that this process makes from now on be the user's alone, whoever makes it: a
+/// library that opens a log knows no modes.
+pub fn keep_files_private() {
+    use rustix::fs::Mode;
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+}
+
 /// Whether the peer of a connection, by the user ID the socket reports, is the user we act for.
 /// Root is somebody else: what runs as root has no business in a user's daemon.
 pub fn peer_is_me(uid: u32) -> bool {

@@ -19,6 +19,7 @@ pub(crate) fn run(args: &Run, context: Context) -> Result<(), CliError> {
         // it, then it is out of its starter's reach already.
         let _ = brigade_os::spawn::detach();
     }
+    brigade_os::keep_files_private();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
