@@ -32,6 +32,7 @@ pub struct Observer {
     progress: Progress,
     busy_seen: bool,
     idle: bool,
+    idles: u64,
     error: Option<MessageError>,
     deleted: bool,
     own_message: Option<String>,
@@ -75,6 +76,11 @@ impl Observer {
     /// Whether the session was last heard to do nothing.
     pub fn is_idle(&self) -> bool {
         self.idle
+    }
+
+    /// How often the session was heard to fall idle.
+    pub fn idles(&self) -> u64 {
+        self.idles
     }
 
     /// Whether the session was ever heard to work.
@@ -141,6 +147,7 @@ impl Observer {
             }
             EventKind::Idle => {
                 self.idle = true;
+                self.idles += 1;
                 self.set_retry(None);
                 true
             }

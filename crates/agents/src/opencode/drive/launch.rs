@@ -302,10 +302,17 @@ impl Driver {
     }
 
     pub(super) async fn status_of(&mut self, session: &SessionId) -> Result<Status, Exit> {
-        let answer = self
-            .ask(|api| async move { api.status(session).await })
-            .await?;
-        answer.map_err(|error| refused_child(&error))
+        loop {
+            let told = self.observer.idles();
+            let answer = self
+                .ask(|api| async move { api.status(session).await })
+                .await?;
+            let status = answer.map_err(|error| refused_child(&error))?;
+            // An end that was told meanwhile may be newer than the answer, and is not told again.
+            if status == Status::Idle || self.observer.idles() == told {
+                return Ok(status);
+            }
+        }
     }
 
     pub(super) async fn abort(&mut self, session: &SessionId) -> Result<(), Exit> {

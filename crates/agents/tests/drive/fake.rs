@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     LostAnswer,
     /// Not carried out, and nobody knows.
     LostRequest,
+    /// Carried out at once, and answered when [`Host::deliver`] is called.
+    Late,
     Status(u16),
 }
 
@@ -103,6 +105,19 @@ impl Host {
         while self.count(line) < count {
             changed.changed().await.unwrap();
         }
+    }
+
+    /// Waits until the driver has taken in every signal.
+    pub(crate) async fn heard(&self) {
+        let sender = self.signals.lock().unwrap().clone().unwrap();
+        while sender.capacity() < sender.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Lets an answer that is late go out.
+    pub(crate) fn deliver(&self) {
+        self.note("deliver".to_owned());
     }
 
     /// A child that is there before the run begins.
@@ -392,6 +407,11 @@ impl Transport for Host {
                 Some(Fault::LostAnswer) => {
                     self.serve(&request);
                     Err(TransportError::Doubt { why })
+                }
+                Some(Fault::Late) => {
+                    let reply = self.serve(&request);
+                    self.until("deliver", 1).await;
+                    Ok(reply)
                 }
                 Some(Fault::Status(status)) => Ok(Reply {
                     status,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod fake;
+mod missed;
 
 use brigade_agents::opencode::{AbortVerdict, DriveOutcome, Ended, RunSpec, Signal};
 use brigade_core::delegation::{Actor, RunEnd, StopCause};
@@ -310,23 +311,6 @@ async fn idle_without_an_end_is_an_interruption_and_never_an_answer() {
         matches!(&outcome, DriveOutcome::Interrupted { partial, .. } if partial == "half"),
         "{outcome:?}"
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lost_idle_is_found_by_asking_after_a_silence() {
-    let host = Host::new();
-    let driving = start(
-        &host,
-        RunSpec {
-            fresh: true,
-            ..spec(1)
-        },
-    );
-    host.until("PATCH", 1).await;
-    host.busy(CHILD).await;
-    host.assistant(CHILD, "done", &json!({}));
-    host.set_busy(CHILD, false);
-    assert_eq!(ended(driving.outcome.await.unwrap()).answer, "done");
 }
 
 #[tokio::test(start_paused = true)]
@@ -708,31 +692,6 @@ async fn a_deleted_child_or_parent_is_said_to_be_deleted() {
     };
     let end = ended(start(&host, orphan).outcome.await.unwrap()).end;
     assert!(matches!(end, RunEnd::HostError { .. }), "{end:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_missed_while_disconnected_is_read() {
-    let host = Host::new();
-    let driving = start(
-        &host,
-        RunSpec {
-            fresh: true,
-            ..spec(1)
-        },
-    );
-    host.until("PATCH", 1).await;
-    host.busy(CHILD).await;
-    host.signal(Signal::Disconnected).await;
-    host.assistant(CHILD, "ended in silence", &json!({}));
-    host.set_busy(CHILD, false);
-    host.fault("GET /session/status", Fault::NotSent);
-    let before = tokio::time::Instant::now();
-    host.signal(Signal::Reconnected).await;
-    assert_eq!(
-        ended(driving.outcome.await.unwrap()).answer,
-        "ended in silence"
-    );
-    assert!(before.elapsed().as_secs() < 2);
 }
 
 #[tokio::test(start_paused = true)]
