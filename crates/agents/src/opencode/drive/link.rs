@@ -123,7 +123,7 @@ impl Driver {
         }
     }
 
-    fn on_event(&mut self, event: HostEvent) {
+    pub(super) fn on_event(&mut self, event: HostEvent) {
         if event.session.as_deref() != self.child.as_ref().map(SessionId::as_str)
             || self.child.is_none()
         {

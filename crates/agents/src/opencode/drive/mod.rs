@@ -37,9 +37,10 @@ pub async fn drive(
     log: Arc<dyn RunLog>,
 ) -> DriveOutcome {
     let mut driver = Driver::new(spec, transport, signals, stop, log);
-    let exit = match driver.run().await {
+    let mut exit = match driver.run().await {
         Ok(exit) | Err(exit) => exit,
     };
+    driver.keep_what_was_said(&mut exit);
     driver.outcome(exit)
 }
 
@@ -167,6 +168,25 @@ impl Driver {
 
     fn ran_ms(&self) -> u64 {
         u64::try_from(self.ran().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A child that is gone, or that the host refuses to speak of, can't be read any more: what it has said is
+    /// in the events, those included that wait to be heard.
+    fn keep_what_was_said(&mut self, exit: &mut Exit) {
+        if let Exit::Ended {
+            end: RunEnd::SessionDeleted | RunEnd::HostError { .. },
+            answer,
+            ..
+        } = exit
+            && answer.is_empty()
+        {
+            while let Ok(signal) = self.signals.try_recv() {
+                if let Signal::Event(event) = signal {
+                    self.on_event(event);
+                }
+            }
+            self.observer.partial().clone_into(answer);
+        }
     }
 
     fn outcome(&self, exit: Exit) -> DriveOutcome {
