@@ -229,10 +229,7 @@ async fn a_suspended_host_keeps_its_runs() {
     );
     host.sigcont().unwrap();
     assert!(ended(&sandbox, &ids[0]).await.contains(&answer("alpha")));
-    if tokio::time::timeout(std::time::Duration::from_secs(40), parent.answered(3)).await.is_err() {
-        let status = sandbox.brigade(&["daemon", "status", "--json"]).await.unwrap();
-        panic!("{:#}\n{}\n{}", show(&sandbox, &ids[0]).await, status.stdout, log(&sandbox));
-    }
+    parent.answered(3).await;
     parent.assert_told_once(&ids).await;
     assert!(continued(&sandbox).is_empty());
     assert_eq!(begun(&sandbox, "alpha"), 1);
