@@ -66,17 +66,17 @@ function socketPath() {
 }
 /** One request; resolves with `{status, body}`, rejects when there was no answer in time or a signal aborts. */
 function request(target, body, { timeout = 10_000, signals = [] } = {}) {
-  const ended = AbortSignal.any([AbortSignal.timeout(timeout), ...signals.filter(Boolean)]);
+  const [ended, chunks] = [AbortSignal.any([AbortSignal.timeout(timeout), ...signals.filter(Boolean)]), []];
+  let giveUp; // by hand: a host that was suspended past the timeout would otherwise say nothing at all
   return new Promise((resolve, reject) => {
-    const fail = (error) => reject(ended.aborted ? ended.reason : error);
     const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
-    http.request({ socketPath: socketPath(), path: target, method: "POST", agent, headers, signal: ended }, (res) => {
-      const chunks = [];
-      res.on("data", (chunk) => chunks.push(chunk));
-      res.on("end", () => resolve({ status: res.statusCode, body: parse(Buffer.concat(chunks).toString()) }));
-      for (const broken of ["error", "close"]) res.on(broken, () => fail(new Error("the daemon broke off its answer")));
-    }).on("error", fail).end(body);
-  });
+    const sent = http.request({ socketPath: socketPath(), path: target, method: "POST", agent, headers }, (res) => {
+      res.on("data", (chunk) => chunks.push(chunk)).on("end", () => resolve({ status: res.statusCode, body: parse(Buffer.concat(chunks).toString()) }));
+      for (const broken of ["error", "close"]) res.on(broken, () => reject(new Error("the daemon broke off its answer")));
+    }).on("error", reject);
+    ended.addEventListener("abort", giveUp = () => { reject(ended.reason); sent.destroy(); });
+    if (ended.aborted) giveUp(); else sent.end(body);
+  }).finally(() => ended.removeEventListener("abort", giveUp));
 }
 /** Opens the stream and takes its messages; resolves when it ends. */
 function listen(connection) {
