@@ -214,7 +214,7 @@ async fn serve(
             stopping.cancel();
         }
     }
-    // From here on a client that finds no socket starts the next daemon, which waits for our lock.
+    // From here on a client that finds no socket starts the next daemon, again and again until our lock is free.
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::warn!(%error, "the socket could not be removed");
     }

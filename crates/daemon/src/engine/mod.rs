@@ -336,16 +336,16 @@ impl Engine {
         self.spawn(async move { engine.run(entry, attempt, fresh).await });
     }
 
-    /// Repeats a command until the store takes it or the state machine refuses. The host's session
-    /// stays the source as long as the store can't be written.
-    async fn insist(&self, id: &DelegationId, command: Command, text: Option<String>) {
+    /// Repeats a command until the store takes it or the state machine refuses, and says whether it was
+    /// taken. The host's session stays the source as long as the store can't be written.
+    async fn insist(&self, id: &DelegationId, command: Command, text: Option<String>) -> bool {
         let mut pause = RETRY.0;
-        loop {
+        let taken = loop {
             match self
                 .dispatch_with(id, command.clone(), text.clone(), None)
                 .await
             {
-                Ok(()) => break,
+                Ok(()) => break true,
                 Err(DispatchError::Store(error)) => {
                     self.0
                         .troubles
@@ -356,10 +356,11 @@ impl Engine {
                 }
                 Err(error) => {
                     tracing::debug!(%id, %error, "a command came to nothing");
-                    break;
+                    break false;
                 }
             }
-        }
+        };
         self.0.troubles.clear(id.as_str());
+        taken
     }
 }

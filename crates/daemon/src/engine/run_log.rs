@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::run::wait_gone;
-use super::{DispatchError, Engine, Entry, RETRY};
+use super::{Engine, Entry};
 use crate::hosts::{Connection, lock};
 
 /// How long a host is watched after an abort that nobody ordered: one that quits aborts its children
@@ -53,20 +53,10 @@ pub(super) struct Log {
 impl Log {
     /// Puts a command until the store takes it; an attempt that is over is fenced off.
     async fn put(&self, command: Command) -> Result<(), Fenced> {
-        let mut pause = RETRY.0;
-        loop {
-            match self.engine.dispatch(&self.entry.id, command.clone()).await {
-                Ok(()) => return Ok(()),
-                Err(DispatchError::Store(error)) => {
-                    tracing::error!(id = %self.entry.id, %error, "the store could not be written; trying again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RETRY.1);
-                }
-                Err(error) => {
-                    tracing::debug!(id = %self.entry.id, %error, "the run is fenced off");
-                    return Err(Fenced);
-                }
-            }
+        if self.engine.insist(&self.entry.id, command, None).await {
+            Ok(())
+        } else {
+            Err(Fenced)
         }
     }
 
