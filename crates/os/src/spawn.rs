@@ -1,13 +1,20 @@
 //! Starting a process that outlives its starter.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use tokio::process::{Child, Command};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin, Command};
+
+use crate::process::ProcessId;
+
+/// What opens a gate.
+const OPEN: &[u8] = b"go\n";
 
 /// Starts `program` in `/`, reading nothing, with a pipe for its standard output and `errors` (made
 /// with mode 0600, appended to) for its standard error. It is not stopped when the handle is
@@ -38,6 +45,82 @@ pub fn background(
         .stderr(stderr)
         .kill_on_drop(false)
         .spawn()
+}
+
+/// A started process that waits at its gate ([`pass_gate`]). Dropped, the gate closes for good and the
+/// process ends without having done anything: who dies before the gate is open leaves nothing behind.
+#[derive(Debug)]
+pub struct Gated {
+    /// The process; it stays the same through what it executes behind the gate.
+    pub id: ProcessId,
+    child: Child,
+    gate: ChildStdin,
+}
+
+impl Gated {
+    /// Lets the process through.
+    ///
+    /// # Errors
+    /// When it has ended before.
+    pub async fn open(mut self) -> io::Result<Child> {
+        self.gate.write_all(OPEN).await?;
+        self.gate.shutdown().await?;
+        Ok(self.child)
+    }
+}
+
+/// Starts `program` in `/` with exactly this environment, with `output` (made with mode 0600, replaced) for
+/// both of its outputs. It has to wait by [`pass_gate`], and is not stopped when the handle is dropped after that.
+///
+/// # Errors
+/// When the program can't be started or `output` not be made.
+pub fn gated(
+    program: &Path,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    env: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    output: &Path,
+) -> io::Result<Gated> {
+    let log = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(output)?;
+    let mut child = Command::new(program)
+        .args(args)
+        .env_clear()
+        .envs(env)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .kill_on_drop(false)
+        .spawn()?;
+    let ended = || io::Error::other("it ended at once");
+    let id = child.id().and_then(ProcessId::of).ok_or_else(ended)?;
+    let gate = child.stdin.take().ok_or_else(ended)?;
+    Ok(Gated { id, child, gate })
+}
+
+/// In a process that [`gated`] has started: leaves the starter's job and waits until the gate opens. False when
+/// it never will, because the starter is gone or has changed its mind.
+///
+/// # Errors
+/// When standard input can't be read.
+pub fn pass_gate() -> io::Result<bool> {
+    // Refused only to a leader of a group, who has left already.
+    let _ = detach();
+    let mut said = Vec::new();
+    io::stdin().lock().read_to_end(&mut said)?;
+    Ok(said == OPEN)
+}
+
+/// Becomes another program, which reads nothing; returns only when that fails.
+pub fn become_program(program: &OsStr, args: &[OsString]) -> io::Error {
+    std::process::Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .exec()
 }
 
 /// Leaves the terminal and the job of who started this process, by a session of its own: closing
@@ -85,6 +168,33 @@ mod tests {
             assert!(child.wait().await.unwrap().success());
         }
         assert_eq!(std::fs::read_to_string(&errors).unwrap(), "oops\noops\n");
+    }
+
+    #[tokio::test]
+    async fn a_gate_that_closes_lets_nobody_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("output");
+        // What `pass_gate` does, in the shell's words.
+        let script = "read line || exit 7; echo \"$line $WORD\"";
+        let start = || {
+            gated(
+                Path::new("/bin/sh"),
+                ["-c", script],
+                [("WORD", "x")],
+                &output,
+            )
+        };
+        let open = start().unwrap();
+        let id = open.id;
+        let mut child = open.open().await.unwrap();
+        assert!(child.wait().await.unwrap().success());
+        assert!(!id.is_alive());
+        assert_eq!(std::fs::read_to_string(&output).unwrap(), "go x\n");
+        let closed = start().unwrap();
+        let id = closed.id;
+        drop(closed);
+        id.wait_exit().await.unwrap();
+        assert_eq!(std::fs::read_to_string(&output).unwrap(), "");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Linux: `/proc` for the start time, a pidfd for the end.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::{Marked, ProcessId};
 
 /// When a live process started, in clock ticks since boot.
 pub(super) fn start_time(pid: Pid) -> Option<u64> {
@@ -27,6 +30,40 @@ fn parse(stat: &str) -> Option<u64> {
 /// Something that becomes readable once the process has ended, collected by its parent or not.
 pub(super) fn watch(pid: Pid) -> Result<OwnedFd, Errno> {
     pidfd_open(pid, PidfdFlags::NONBLOCK)
+}
+
+/// The user's processes whose environment had this variable when they began.
+pub(super) fn with_variable(name: &str) -> Vec<Marked> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let mine = |entry: &std::fs::DirEntry| {
+        entry
+            .metadata()
+            .is_ok_and(|meta| meta.uid() == crate::user_id())
+    };
+    let prefix = format!("{name}=");
+    entries
+        .flatten()
+        .filter(mine)
+        .filter_map(|entry| {
+            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+            // Known before its environment is read, and checked after: both are of one process then.
+            let id = ProcessId::of(pid)?;
+            let environment = std::fs::read(entry.path().join("environ")).ok()?;
+            let value = environment
+                .split(|byte| *byte == 0)
+                .find_map(|pair| pair.strip_prefix(prefix.as_bytes()))?;
+            let words = std::fs::read(entry.path().join("cmdline")).ok()?;
+            id.is_alive().then(|| Marked {
+                id,
+                value: String::from_utf8_lossy(value).into_owned(),
+                command: String::from_utf8_lossy(&words)
+                    .trim_end_matches('\0')
+                    .replace('\0', " "),
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io;
 use std::str::FromStr;
 
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -81,6 +81,60 @@ impl ProcessId {
         let _ = watch.readable().await?;
         Ok(())
     }
+}
+
+/// How a process is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Ask it to end, so that it can put its things in order.
+    Ask,
+    /// Kill it, and with it the group it leads.
+    Kill,
+}
+
+impl ProcessId {
+    /// Ends the process. One that is gone already is left at that.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn end(&self, how: End) -> io::Result<()> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+            return Ok(());
+        };
+        // As long as it is alive, its ID is nobody else's, and neither is that of its group.
+        if !self.is_alive() {
+            return Ok(());
+        }
+        let sent = match how {
+            End::Ask => kill_process(pid, Signal::TERM),
+            End::Kill => match kill_process_group(pid, Signal::KILL) {
+                // It leads none.
+                Err(Errno::SRCH) => kill_process(pid, Signal::KILL),
+                sent => sent,
+            },
+        };
+        match sent {
+            Err(Errno::SRCH) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A process that carries a mark in its environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// The process.
+    pub id: ProcessId,
+    /// The mark's value.
+    pub value: String,
+    /// What it executes, with its arguments.
+    pub command: String,
+}
+
+/// The user's living processes in whose environment, as they were started, this variable is set. On macOS
+/// none is found: it shows no environments.
+pub fn marked(variable: &str) -> Vec<Marked> {
+    system::with_variable(variable)
 }
 
 impl fmt::Display for ProcessId {
@@ -193,6 +247,57 @@ mod tests {
             std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_ready())
         })
         .await
+    }
+
+    #[tokio::test]
+    async fn a_group_ends_with_its_leader() {
+        use std::os::unix::process::CommandExt;
+        let mut leader = Command::new("/bin/sh")
+            .args(["-c", "trap '' TERM; sleep 1000 & echo $!; wait; wait"])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = leader.stdout.take().unwrap();
+        io::BufRead::read_line(&mut io::BufReader::new(out), &mut line).unwrap();
+        let follower = ProcessId::of(line.trim().parse().unwrap()).unwrap();
+        let id = ProcessId::of(leader.id()).unwrap();
+        id.end(End::Ask).unwrap();
+        assert!(
+            id.is_alive() && follower.is_alive(),
+            "it was asked and did not want to"
+        );
+        id.end(End::Kill).unwrap();
+        id.wait_exit().await.unwrap();
+        follower.wait_exit().await.unwrap();
+        // Nothing is sent to what is gone, whoever bears its number now.
+        id.end(End::Kill).unwrap();
+        leader.wait().unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_marked_process_is_found_until_it_ends() {
+        let mut child = Command::new("cat")
+            .env("BRIGADE_TEST_MARK", "otter=1")
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let id = ProcessId::of(child.id()).unwrap();
+        let own = || {
+            marked("BRIGADE_TEST_MARK")
+                .into_iter()
+                .find(|found| found.id == id)
+        };
+        let found = own().unwrap();
+        assert_eq!(
+            (found.value.as_str(), found.command.as_str()),
+            ("otter=1", "cat")
+        );
+        child.kill().unwrap();
+        assert_eq!(own(), None);
+        child.wait().unwrap();
     }
 
     #[tokio::test]
