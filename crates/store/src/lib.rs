@@ -13,6 +13,7 @@ mod predecessor;
 mod record;
 mod rows;
 mod search;
+mod servers;
 mod snippet;
 mod transitions;
 mod worker;
@@ -31,6 +32,7 @@ pub use rows::{
     ActiveRow, Change, Committed, Counts, Ended, EventRow, Foreign, Found, Hit, ListFilter, Listed,
     NoticeRow, NoticeState, Progress, Registered, Registration, Row, Wake, WakeRow,
 };
+pub use servers::ServerRow;
 use worker::Workers;
 
 /// Where the store and its files lie.

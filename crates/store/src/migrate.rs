@@ -10,7 +10,10 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::{OpenError, StoreError};
 
 /// The migrations in order; the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/0001.sql"),
+    include_str!("../migrations/0002.sql"),
+];
 
 /// The schema's version that this binary writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of migrations")]

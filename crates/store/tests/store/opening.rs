@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use brigade_core::delegation::State;
-use brigade_store::{Found, ListFilter, NoticeState, OpenError, SCHEMA, Wake, inspect};
+use brigade_store::{Found, ListFilter, NoticeState, OpenError, SCHEMA, ServerRow, Wake, inspect};
 use rusqlite::Connection;
 
 use crate::common::{Fixture, id, open, paths, project, session, spec};
@@ -129,19 +129,15 @@ fn a_folder_that_is_not_there_is_named() {
     assert!(error.to_string().contains("missing"), "{error}");
 }
 
-/// The frozen store of schema 1.
-fn frozen() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1.db")
+/// The frozen store of a schema.
+fn frozen(schema: i64) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/v{schema}.db"))
 }
 
 /// Writes the frozen store anew: only to be run before a schema is released, never after.
 #[tokio::test]
 #[ignore = "makes a checked-in file: cargo test -p brigade-store -- --ignored freeze"]
 async fn freeze_the_current_schema() {
-    assert_eq!(
-        SCHEMA, 1,
-        "a released schema's file never changes: write to a new name"
-    );
     let fixture = Fixture::new();
     fixture
         .ended(
@@ -158,14 +154,15 @@ async fn freeze_the_current_schema() {
         .register(spec("eager-red-finch", "ses_2", "Wait for a slot"))
         .await;
     fixture.store.close().await;
-    std::fs::create_dir_all(frozen().parent().unwrap()).unwrap();
-    std::fs::copy(paths(fixture.path()).db, frozen()).unwrap();
+    assert!(!frozen(SCHEMA).exists(), "a frozen file never changes");
+    std::fs::create_dir_all(frozen(SCHEMA).parent().unwrap()).unwrap();
+    std::fs::copy(paths(fixture.path()).db, frozen(SCHEMA)).unwrap();
 }
 
 #[tokio::test]
 async fn the_store_of_schema_1_is_opened() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::copy(frozen(), paths(dir.path()).db).unwrap();
+    std::fs::copy(frozen(1), paths(dir.path()).db).unwrap();
     let store = open(dir.path()).unwrap();
     let ended = store.get(&id("brave-amber-otter")).await.unwrap().unwrap();
     assert_eq!(ended.delegation.state, State::Complete);
@@ -208,4 +205,29 @@ async fn the_store_of_schema_1_is_opened() {
         u32::try_from(SCHEMA).unwrap()
     );
     store.close().await;
+}
+
+#[tokio::test]
+async fn servers_are_found_again_until_their_end_is_proven() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let mut row = ServerRow {
+        id: "s1".into(),
+        process: None,
+        port: 65_535,
+        password: "secret".into(),
+        host: "h".into(),
+        executable: "/bin/opencode".into(),
+        profile: "open".into(),
+        started_at: "2026-01-02T03:04:05Z".parse().unwrap(),
+    };
+    store.put_server(row.clone()).await.unwrap();
+    row.process = Some("12:34".into());
+    store.put_server(row.clone()).await.unwrap();
+    store.close().await;
+    let store = open(dir.path()).unwrap();
+    assert_eq!(store.servers().await.unwrap(), [row.clone()]);
+    assert!(!format!("{row:?}").contains("secret"));
+    store.remove_server("s1").await.unwrap();
+    assert_eq!(store.servers().await.unwrap(), []);
 }
