@@ -9,6 +9,7 @@ mod hosts;
 mod http;
 mod logging;
 mod parts;
+mod processes;
 mod project;
 mod troubles;
 
@@ -35,6 +36,7 @@ use engine::Engine;
 use hosts::Hub;
 use http::{About, Api};
 use parts::Parts;
+use processes::SystemProcesses;
 
 /// How long open requests may take to end once the daemon is to go.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -161,7 +163,7 @@ async fn serve(
         clock,
         chance,
     } = given;
-    let (hub, signals) = Hub::new();
+    let (hub, signals) = Hub::new(SystemProcesses::shared());
     let stopping = CancellationToken::new();
     let tasks = TaskTracker::new();
     let activity = Arc::new(Notify::new());

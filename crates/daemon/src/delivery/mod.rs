@@ -249,7 +249,9 @@ impl Delivery {
                 });
             }
             state.holds.retain(|_, holds| !holds.is_empty());
-            state.woken.retain(|_, woken| woken.may_be_proven());
+            state
+                .woken
+                .retain(|_, woken| woken.may_be_proven(hub.processes()));
             poke.extend(
                 state
                     .offers
@@ -271,9 +273,10 @@ impl Delivery {
         }
         let delivery = self.clone();
         let stopping = self.0.stopping.clone();
+        let ended = self.0.hub.processes().wait_exit(process);
         self.0.tasks.spawn(async move {
             let exit = tokio::select! {
-                exit = process.wait_exit() => exit,
+                exit = ended => exit,
                 () = stopping.cancelled() => return,
             };
             lock(&delivery.0.state).exits.remove(&process);

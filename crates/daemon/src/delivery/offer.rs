@@ -140,7 +140,7 @@ impl Delivery {
             }
             return Ok(false);
         }
-        if process.is_alive() {
+        if self.0.hub.processes().is_alive(&process) {
             // It may come back and say that it has used the offer; or it ends, and the session tells.
             lock(&self.0.state).offers.remove(parent.as_str());
             self.await_exit(process);

@@ -106,7 +106,8 @@ impl Delivery {
                 .as_ref()
                 .and_then(|process| process.parse::<ProcessId>().ok());
             if sender.is_some_and(|process| {
-                self.0.hub.of_process(&process).is_none() && process.is_alive()
+                self.0.hub.of_process(&process).is_none()
+                    && self.0.hub.processes().is_alive(&process)
             }) {
                 settled = false;
                 continue;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::step::Voice;
 use super::{Delivery, StepError, compose};
 use crate::hosts::lock;
+use crate::processes::Processes;
 
 /// How long a waking that the host has accepted may go without any sign before the session is read for
 /// it; measured: the session is busy 60 to 100 ms after.
@@ -35,8 +36,8 @@ pub(super) struct Woken {
 
 impl Woken {
     /// Whether a proof may still come: the process lives.
-    pub(super) fn may_be_proven(&self) -> bool {
-        self.process.is_alive()
+    pub(super) fn may_be_proven(&self, processes: &dyn Processes) -> bool {
+        processes.is_alive(&self.process)
     }
 }
 
@@ -93,7 +94,7 @@ impl Delivery {
         let here = woken.connection == voice.connection.id && woken.at.elapsed() < PROOF;
         here || (woken.process != voice.connection.process
             && self.0.hub.of_process(&woken.process).is_none()
-            && woken.process.is_alive())
+            && self.0.hub.processes().is_alive(&woken.process))
     }
 
     /// Wakes the parent for notices that stand in its session already, with no model request since.

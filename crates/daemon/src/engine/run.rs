@@ -14,6 +14,7 @@ use super::child_rules::{shell_rules, with_denies};
 use super::run_log::{Log, absorb};
 use super::{Engine, Entry, RETRY};
 use crate::hosts::{ProcessTransport, lock};
+use crate::processes::Processes;
 
 /// How many signals may wait for the run before the bridge has to wait.
 const SIGNALS: usize = 1_024;
@@ -53,7 +54,7 @@ impl Engine {
                 .await;
             return;
         };
-        let gone = wait_gone(process);
+        let gone = wait_gone(self.hub().processes(), process);
         tokio::pin!(gone);
         let prepared = tokio::select! {
             prepared = self.prepare(&record, &process) => prepared,
@@ -267,13 +268,19 @@ impl Engine {
 }
 
 /// Waits for the proof that a process is gone, and says it.
-pub(super) async fn wait_gone(process: ProcessId) -> String {
-    if let Err(error) = process.wait_exit().await {
-        // Without the proof nothing may be concluded.
-        tracing::error!(%process, %error, "a host's process can't be watched: its exit will not be noticed");
-        std::future::pending::<()>().await;
+pub(super) fn wait_gone(
+    processes: &dyn Processes,
+    process: ProcessId,
+) -> impl Future<Output = String> + use<> {
+    let exit = processes.wait_exit(process);
+    async move {
+        if let Err(error) = exit.await {
+            // Without the proof nothing may be concluded.
+            tracing::error!(%process, %error, "a host's process can't be watched: its exit will not be noticed");
+            std::future::pending::<()>().await;
+        }
+        format!("its host (process {}) is gone", process.pid)
     }
-    format!("its host (process {}) is gone", process.pid)
 }
 
 /// The parent's own session denies added to the child's rules, and the model of the parent's latest

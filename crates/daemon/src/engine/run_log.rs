@@ -199,7 +199,7 @@ impl RunLog for Log {
             let interrupted = |why: &str| AbortVerdict::Interrupted {
                 why: why.to_owned(),
             };
-            let gone = wait_gone(self.process);
+            let gone = wait_gone(self.engine.hub().processes(), self.process);
             tokio::pin!(gone);
             tokio::select! {
                 why = &mut gone => return interrupted(&why),

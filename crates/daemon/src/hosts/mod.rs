@@ -26,6 +26,8 @@ use sessions::Sessions;
 pub(crate) use signal::Signal;
 pub(crate) use transport::ProcessTransport;
 
+use crate::processes::Processes;
+
 #[derive(Default)]
 struct State {
     connections: HashMap<String, Arc<Connection>>,
@@ -40,6 +42,7 @@ struct State {
 /// All connected hosts. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Hub {
+    processes: Arc<dyn Processes>,
     state: Arc<Mutex<State>>,
     signals: mpsc::UnboundedSender<Signal>,
     changed: watch::Sender<u64>,
@@ -50,14 +53,20 @@ impl Hub {
     ///
     /// The signals are unbounded: each stands for a message that a bridge has already sent, and they
     /// are small; a bounded channel could deadlock with an engine that waits for a host's answer.
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Signal>) {
+    pub(crate) fn new(processes: Arc<dyn Processes>) -> (Self, mpsc::UnboundedReceiver<Signal>) {
         let (signals, receiver) = mpsc::unbounded_channel();
         let hub = Self {
+            processes,
             state: Arc::default(),
             signals,
             changed: watch::Sender::new(0),
         };
         (hub, receiver)
+    }
+
+    /// Which processes live, and when they end.
+    pub(crate) fn processes(&self) -> &dyn Processes {
+        &*self.processes
     }
 
     fn signal(&self, signal: Signal) {
@@ -100,7 +109,10 @@ impl Hub {
             if let Some(old) = &replaced {
                 state.connections.remove(&old.id);
             }
-            state.disposals.retain(|(process, _), _| process.is_alive());
+            let processes = &self.processes;
+            state
+                .disposals
+                .retain(|(process, _), _| processes.is_alive(process));
             for owned in &request.sessions {
                 state.sessions.sighted(
                     &owned.session,
@@ -252,7 +264,7 @@ impl Hub {
         if let Some(owner) = state.sessions.owner(session.as_str())
             && let Some(connection) = state.by_process.get(&owner.process)
             && connection.host_key == host_key
-            && connection.process.is_alive()
+            && self.processes.is_alive(&connection.process)
         {
             return Some(Arc::clone(connection));
         }
@@ -266,7 +278,7 @@ impl Hub {
                     .iter()
                     .any(|dir| state.projects.get(&dir.directory) == Some(project))
             })
-            .filter(|connection| connection.process.is_alive())
+            .filter(|connection| self.processes.is_alive(&connection.process))
             // The one that connected last: most likely the one the person is looking at.
             .max_by(|a, b| a.id.cmp(&b.id))
             .cloned()

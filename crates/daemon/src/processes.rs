@@ -1,0 +1,39 @@
+//! Which processes live, and when they end: the system's own word, or a simulation's.
+
+use std::io;
+use std::sync::Arc;
+
+use brigade_os::process::ProcessId;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+/// Who knows which processes live.
+pub(crate) trait Processes: Send + Sync {
+    /// Whether it still runs, or is suspended.
+    fn is_alive(&self, process: &ProcessId) -> bool;
+
+    /// Waits until it no longer runs. Returns at once if it doesn't. An error says that it can't be
+    /// watched: then nothing may be concluded.
+    fn wait_exit(&self, process: ProcessId) -> BoxFuture<'static, io::Result<()>>;
+}
+
+/// The processes of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SystemProcesses;
+
+impl SystemProcesses {
+    /// Ready to be shared.
+    pub(crate) fn shared() -> Arc<dyn Processes> {
+        Arc::new(Self)
+    }
+}
+
+impl Processes for SystemProcesses {
+    fn is_alive(&self, process: &ProcessId) -> bool {
+        process.is_alive()
+    }
+
+    fn wait_exit(&self, process: ProcessId) -> BoxFuture<'static, io::Result<()>> {
+        process.wait_exit().boxed()
+    }
+}
