@@ -17,7 +17,8 @@ const CHILD_EVENTS = /^(session\.(created|updated|deleted|status|idle|error|comp
 const LASTING_ERRORS = ["protocol_mismatch", "other_data_home", "refused", "bad_request"]; // no use in trying again soon
 const env = { ...process.env };
 const command = process.argv.slice(2).find((arg) => /^(run|serve|web|acp)$/.test(arg));
-const mode = /tui[\\/]worker/.test(process.argv[1]) ? "tui" : command === "run" || command === "serve" ? command : "other";
+const worker = Boolean(env.BRIGADE_WORKER); // inside a server of Brigade's own: it delegates nothing and tells its model nothing
+const mode = worker ? "worker" : /tui[\\/]worker/.test(process.argv[1]) ? "tui" : command === "run" || command === "serve" ? command : "other";
 const [instance, agent] = [randomUUID(), new http.Agent({ keepAlive: true })];
 const claims = (globalThis[Symbol.for("brigade.bridge")] ??= new Map()); // directory → which of two installed bridges serves it
 const directories = new Map(); // directory → {ctx, announced}
@@ -32,7 +33,7 @@ const leases = new Map(); // lease → {session, parts, message}; without parts 
 const compacting = new Set(); // sessions whose summarising request is being put together
 const waiters = new Set(); // tool calls that wait for the connection
 const tails = new Map(); // child session → its newest queued message, to which deltas are joined
-const link = { id: null, told: false, seq: 0, failure: null, running: false, stream: null, lost: null, wake() {} };
+const link = { id: null, alone: Date.now(), told: false, seq: 0, failure: null, running: false, stream: null, lost: null, wake() {} };
 const starts = { current: null, wanted: false, stopped: false, upgraded: false, notBefore: 0, wait: 1000, failure: null };
 let [queue, posting, linger, lastContext] = [[], null, null, null];
 let closing = false; // the last directory was disposed: most likely the process is on its way out
@@ -47,8 +48,7 @@ const report = (error) =>
   hostCall({ method: "POST", path: "/log", body: { service: "brigade", level: "error", message: words(error) }, timeout_ms: 5000 }).catch(() => {});
 /** Keeps the newest entries of a map: maps iterate in the order of insertion. */
 function keep(map, key, value, limit = 1000) {
-  map.delete(key);
-  if (map.set(key, value).size > limit) map.delete(map.keys().next().value);
+  if (map.delete(key), map.set(key, value).size > limit) map.delete(map.keys().next().value);
 }
 const once = (key) => { const first = !told.has(key); keep(told, key, true, 5000); return first; };
 /** The daemon's socket, by the daemon's own rules: keep them in step. */
@@ -81,8 +81,7 @@ function request(target, body, { timeout = 10_000, signals = [] } = {}) {
 /** Opens the stream and takes its messages; resolves when it ends. */
 function listen(connection) {
   return new Promise((resolve, reject) => {
-    const target = `/v1/bridge/${encodeURIComponent(connection)}/stream`;
-    link.stream = http.get({ socketPath: socketPath(), path: target, agent: false }, (res) => {
+    link.stream = http.get({ socketPath: socketPath(), path: `/v1/bridge/${encodeURIComponent(connection)}/stream`, agent: false }, (res) => {
       if (res.statusCode !== 200) reject(new Error(`the daemon refused the stream (${res.statusCode})`));
       for (const end of ["end", "close", "error"]) res.on(end, resolve);
       let rest = "";
@@ -101,24 +100,29 @@ async function maintain() {
   link.running = true;
   for (let delay = 0; directories.size && !closing; ) {
     let [failure, since] = [new Error("the daemon ended the connection"), Infinity];
-    try {
-      await register();
-      since = Date.now();
-      await listen(link.id);
-    } catch (error) { failure = error; } finally { disconnected(failure); }
+    try { await register(); since = Date.now(); await listen(link.id); } catch (error) { failure = error; } finally { disconnected(failure); }
     if (failure.skipped && waiters.size) { starts.wanted = true; continue; } // who waits has a start attempted for it first
     if (failure.code !== "draining") settle(false);
+    if (worker) await leaveIfOrphaned();
     if (Date.now() - since > 1000) delay = 0;
     await new Promise((resolve) => { link.wake = resolve; later(failure.lasting ? 5000 : delay, resolve); });
     delay = Math.min(5000, delay * 2 || 100);
   }
   link.running = false;
 }
+/** A server of Brigade's own outlives its daemon by as long as it is told to, and by what is busy in it, an hour at most. */
+async function leaveIfOrphaned() {
+  const [alone, linger] = [Date.now() - link.alone, Number(env.BRIGADE_LINGER_MS) || 120_000];
+  if (alone < linger) return;
+  const asked = [...directories.keys()].map((directory) => hostCall({ method: "GET", path: "/session/status", directory, timeout_ms: 5000 }));
+  const busy = await Promise.all(asked).then((all) => all.some(({ body }) => Object.keys(body ?? {}).length), () => false);
+  if (!busy || alone > 3_600_000) process.kill(process.pid, "SIGTERM");
+}
 /** Answers belong to a connection, a registration tells directories and sessions as they then are, streamed text is read again. */
 const outlives = ({ type, event }) =>
   !["reply", "failed", "pong", "opened", "disposed", "session"].includes(type) && event?.type !== "message.part.delta";
 function disconnected(failure) {
-  const { lost, stream } = Object.assign(link, { id: null, told: false, failure });
+  const { lost, stream } = Object.assign(link, { alone: link.id ? Date.now() : link.alone, id: null, told: false, failure });
   later(1000, () => lost?.abort(failure)); // a host that was suspended may not hear that a request of its was broken off
   stream?.destroy();
   for (const map of [guards, tails]) map.clear();
@@ -141,9 +145,7 @@ async function register() {
   for (const pushed of [ledgers, leases]) pushed.clear();
   Object.assign(starts, { wanted: false, stopped: false, upgraded: false, notBefore: 0, wait: 1000 });
   Object.assign(link, { id: reply.body.connection, seq: 0, failure: null, lost: new AbortController() });
-  announce();
-  flush();
-  settle(true);
+  announce(), flush(), settle(true);
 }
 function refusal({ status, body }) {
   const said = [body?.message ?? `Brigade's daemon answered ${status}`, body?.hint].filter(Boolean).join(" ");
@@ -167,8 +169,7 @@ async function startDaemon() {
 function connected() {
   if (link.id) return true;
   starts.wanted = true;
-  awaken();
-  link.wake();
+  awaken(), link.wake();
   return Promise.race([new Promise((resolve) => waiters.add(resolve)), pause(20_000)]);
 }
 const settle = (value) => { for (const done of waiters) done(value); waiters.clear(); };
@@ -227,10 +228,9 @@ async function hostCall({ method, path: target, directory, body, timeout_ms }) {
   const config = ctx.client._client.getConfig();
   const url = new URL(target, config.baseUrl);
   if (directory) url.searchParams.set("directory", directory);
-  const headers = new Headers(config.headers);
+  const [headers, signal] = [new Headers(config.headers), AbortSignal.timeout(timeout_ms)];
   headers.delete("x-opencode-directory");
   if (body !== undefined) headers.set("content-type", "application/json");
-  const signal = AbortSignal.timeout(timeout_ms);
   const made = config.fetch(new Request(url, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) }));
   const late = new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error(`no answer within ${timeout_ms} ms`))));
   return Promise.race([late, made.then(async (response) => ({ status: response.status, body: parse(await response.text()) }))]);
@@ -271,9 +271,8 @@ function rootEvent(directory, session, { type, properties }) {
   if (type === "session.status" && status.type !== "idle") touch(session, directory, { busy: true, presumed: false });
   else if (type === "session.status" && root) touch(session, directory, { busy: false, tools: new Set() });
   else if (type === "message.part.updated" && part.type === "tool") {
-    if (!root) return;
-    root.tools[part.state.status === "running" ? "add" : "delete"](part.callID);
-    touch(session, directory, {});
+    root?.tools[part.state.status === "running" ? "add" : "delete"](part.callID);
+    if (root) touch(session, directory, {});
   } else if (type === "message.part.updated" && part.synthetic && part.text?.startsWith("<task-notification>")) forward(properties);
   else if (type === "message.updated" && once(`${info.id} ${Boolean(info.time?.completed)}`) && delegating.has(session)) {
     const { summary, tokens, cost, path: where, ...rest } = info; // summaries hold diffs
@@ -299,8 +298,7 @@ function childEvent(directory, session, { type, properties }) {
 const personal = (parts) => parts.some((part) => !part.synthetic && !part.ignored && part.type !== "compaction");
 async function runTool(name, args, { sessionID: session, messageID, agent: caller, abort: signal }, directory) {
   const [refused, parent] = [name === "delegate" ? "Delegation refused: " : "", await parentage(session, directory)];
-  const timeout = name === "delegation_read" ? 660_000 : 30_000; // the daemon ends a read's waiting after 10 minutes
-  let why = "";
+  let [why, timeout] = ["", name === "delegation_read" ? 660_000 : 30_000]; // the daemon ends a read's waiting after 10 minutes
   if (parent === undefined) return `${refused}OpenCode did not say whether this session is a root session. Try again, or do the work here.`;
   if (parent === null) { keep(delegating, session, true); touch(session, directory, { busy: true }, true); }
   for (let tries = 0; tries < 4 && !signal?.aborted; tries++) {
@@ -367,23 +365,26 @@ function close(directory, entry) {
 }
 async function server(ctx) {
   const [{ directory }, entry] = [ctx, { ctx, announced: false }];
-  // Inside our own server nothing delegates, and no directory is served twice.
-  if (env.BRIGADE_WORKER === "1" || (claims.get(directory) ?? instance) !== instance) return {};
+  if ((claims.get(directory) ?? instance) !== instance) return {}; // no directory is served twice
   for (const [map, value] of [[directories, entry], [claims, instance]]) map.set(directory, value);
-  lastContext = ctx;
-  // A host on its way out initialises its plugins once more: that is no new opening unless it lasts.
+  lastContext = ctx; // a host on its way out initialises its plugins once more: that is no new opening unless it lasts
   if (closing) later(2000, () => directories.has(directory) && awaken());
   else awaken();
-  return {
+  const childHooks = {
+    event: ({ event }) => guarded(() => onEvent(directory, event)),
+    "tool.execute.before": async (input, { args }) => { guardTask(directory, input, args); guardShell(input, args); },
+    "shell.env": async ({ sessionID }, output) => { if (watched.has(sessionID)) output.env.BRIGADE_SESSION = sessionID; }, // found by it should its host die
+    dispose: () => close(directory, entry),
+  };
+  return worker ? childHooks : {
+    ...childHooks,
     tool: Object.fromEntries(TEXTS.tools.map(({ name, description, properties }) => [name, {
       description, args: properties, execute: (args, context) => runTool(name, args, context, directory).catch((error) => `Brigade failed: ${words(error)}`),
     }])),
-    event: ({ event }) => guarded(() => onEvent(directory, event)),
     "tool.definition": ({ toolID }, output) => guarded(() => {
       const own = TEXTS.tools.find(({ name }) => name === toolID);
       if (own) output.jsonSchema = { ...(output.jsonSchema ?? { type: "object", properties: own.properties }), required: own.required };
     }),
-    "tool.execute.before": async (input, { args }) => { guardTask(directory, input, args); guardShell(input, args); },
     "chat.message": (input, output) => onMessage(directory, input, output).catch(report),
     "experimental.chat.system.transform": ({ sessionID }, { system }) => guarded(() => {
       compacting.delete(sessionID);
@@ -394,7 +395,6 @@ async function server(ctx) {
       compacting.add(sessionID);
       if (parentOf.get(sessionID) === null && ledgers.get(sessionID)?.summary) context.push(ledgers.get(sessionID).summary);
     }),
-    dispose: () => close(directory, entry),
   };
 }
 export default { id: "brigade", server };

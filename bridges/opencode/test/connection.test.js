@@ -37,12 +37,6 @@ test("disposing the first of two initialisations of a directory disposes nothing
   await daemon.message("disposed", ({ directory }) => directory === "/p");
 });
 
-test("a worker registers nothing and has no hooks", async (t) => {
-  const { open, host } = await setUp(t, { env: { BRIGADE_WORKER: "1" } });
-  assert.deepEqual(await open(), {});
-  assert.equal(host.requests.length, 0);
-});
-
 test("of two installed bridges one serves a directory", async (t) => {
   const { daemon, second, open, hooks } = await connected(t, { copies: 2 });
   assert.deepEqual(await open("/p", second), {});

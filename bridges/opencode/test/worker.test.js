@@ -1,0 +1,68 @@
+// Inside a server of Brigade's own: it serves children and nobody else.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { test } from "node:test";
+import { connected, setUp } from "../testing/support.js";
+
+const worker = { env: { BRIGADE_WORKER: "server-1", BRIGADE_LINGER_MS: "1" }, argv: ["bun", "opencode", "serve"] };
+
+test("a worker registers as one and offers its model nothing", async (t) => {
+  const { daemon, hooks } = await connected(t, worker);
+  assert.equal(daemon.registrations[0].host.mode, "worker");
+  assert.deepEqual(Object.keys(hooks).sort(), ["dispose", "event", "shell.env", "tool.execute.before"]);
+});
+
+test("a worker forwards its children and holds their shells to their rules", async (t) => {
+  const { daemon, hooks, event } = await connected(t, worker);
+  daemon.push({ type: "watch", sessions: ["ses_child"], shell: [{ pattern: "^git diff.*$", allow: true }] });
+  await daemon.settled();
+  event("session.idle", { sessionID: "ses_child" });
+  await daemon.message("event", ({ event }) => event.type === "session.idle");
+  const run = (command) => hooks["tool.execute.before"]({ tool: "bash", sessionID: "ses_child" }, { args: { command } });
+  await run("git diff HEAD");
+  await assert.rejects(run("rm x"), /not among those/);
+});
+
+test("the shells of watched children are marked, and no others", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  daemon.push({ type: "watch", sessions: ["ses_child"] });
+  await daemon.settled();
+  const env = async (sessionID) => {
+    const output = { env: {} };
+    await hooks["shell.env"]({ sessionID, cwd: "/p" }, output);
+    return output.env;
+  };
+  assert.deepEqual(await env("ses_child"), { BRIGADE_SESSION: "ses_child" });
+  assert.deepEqual(await env("ses_root"), {});
+});
+
+/** A worker without a daemon, whose sessions are as given; what it is asked and whom it ends. */
+async function orphan(t, statuses) {
+  const ended = new Promise((resolve) => t.mock.method(process, "kill", (...args) => resolve(args)));
+  const set = await setUp(t, { ...worker, daemon: false });
+  const asked = new EventTarget();
+  let count = 0;
+  set.host.respond = async ({ path }) => {
+    if (path !== "/session/status") return undefined;
+    count += 1;
+    asked.dispatchEvent(new Event("status"));
+    return Response.json(statuses(count));
+  };
+  return { ...set, ended, asked };
+}
+
+test("a worker that has lost its daemon for good ends once nothing is busy in it", async (t) => {
+  const { open, ended } = await orphan(t, (count) => (count < 3 ? { ses_child: { type: "busy" } } : {}));
+  await open();
+  assert.deepEqual(await ended, [process.pid, "SIGTERM"]);
+});
+
+test("a worker in which something is busy stays, and finds its daemon again", async (t) => {
+  const { open, asked, daemon, ended } = await orphan(t, () => ({ ses_child: { type: "busy" } }));
+  const twice = once(asked, "status").then(() => once(asked, "status"));
+  await open();
+  await twice;
+  await daemon.start();
+  await daemon.until(({ stream }) => stream, "stream");
+  assert.equal(await Promise.race([ended, "alive"]), "alive");
+});
