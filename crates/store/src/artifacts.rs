@@ -18,6 +18,9 @@ pub struct ArtifactError {
     pub source: io::Error,
 }
 
+/// The ending of a file that is being written.
+pub(crate) const PART: &str = "md.part";
+
 /// Where an artifact lies. Only validated IDs make up the path.
 pub(crate) fn path(
     root: &Path,
@@ -53,7 +56,7 @@ fn write_blocking(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file needs a folder"))?;
     create_folders(root, folder)?;
     // The name is fixed: what a crash left half-written is overwritten by the next try.
-    let temporary = path.with_extension("md.part");
+    let temporary = path.with_extension(PART);
     let mut file = OpenOptions::new()
         .create(true)
         .write(true)

@@ -16,6 +16,7 @@ mod search;
 mod servers;
 mod snippet;
 mod transitions;
+mod upkeep;
 mod worker;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub use rows::{
     NoticeRow, NoticeState, Progress, Registered, Registration, Row, Wake, WakeRow,
 };
 pub use servers::ServerRow;
+pub use upkeep::{Left, Place, Stray, TakenBack, Tended, Unfit, strays};
 use worker::Workers;
 
 /// Where the store and its files lie.

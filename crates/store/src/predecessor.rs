@@ -419,7 +419,7 @@ fn named(file: &std::fs::DirEntry) -> Option<(PathBuf, DelegationId)> {
     Some((file.path(), id))
 }
 
-fn forget(db: &Connection, path: &Path) -> rusqlite::Result<()> {
+pub(crate) fn forget(db: &Connection, path: &Path) -> rusqlite::Result<()> {
     let path = path.to_string_lossy();
     let seq: Option<i64> = db
         .prepare_cached("SELECT seq FROM foreign_artifacts WHERE path = ?1")?

@@ -7,10 +7,11 @@
 mod apply;
 mod record;
 mod state;
+mod take_back;
 
 pub use apply::{Command, Effect, Rejected, Transition};
 pub use record::{Access, Delegation, Event, Model, Phase, Spec};
-pub use state::{Actor, Outcome, Reason, RunEnd, State, StopCause, UnknownState, span};
+pub use state::{Actor, Outcome, Reason, RunEnd, State, StopCause, UnknownState, span, unspan};
 
 #[cfg(test)]
 mod tests;

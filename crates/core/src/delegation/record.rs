@@ -198,6 +198,21 @@ pub enum Event {
         /// The outcome.
         outcome: Outcome,
     },
+    /// The record was lost, and what its artifact says of it was taken back.
+    TakenBack {
+        /// The outcome.
+        outcome: Outcome,
+        /// The last attempt.
+        attempt: Attempt,
+        /// The child session.
+        child: Option<SessionId>,
+        /// When the first attempt began.
+        started_at: Option<Timestamp>,
+        /// When it ended.
+        ended_at: Timestamp,
+        /// Running time over all attempts, in milliseconds.
+        ran_ms: u64,
+    },
 }
 
 impl Event {
@@ -213,6 +228,7 @@ impl Event {
             Event::Decided { .. } => "decided",
             Event::ArtifactFailed { .. } => "artifact_failed",
             Event::Ended { .. } => "ended",
+            Event::TakenBack { .. } => "taken_back",
         }
     }
 }
@@ -288,6 +304,25 @@ impl Delegation {
             Event::Ended { outcome } => {
                 self.state = outcome.state;
                 self.ended_at = Some(at);
+                self.phase = Phase::Ended {
+                    outcome: outcome.clone(),
+                };
+            }
+            Event::TakenBack {
+                outcome,
+                attempt,
+                child,
+                started_at,
+                ended_at,
+                ran_ms,
+            } => {
+                self.state = outcome.state;
+                self.attempt = *attempt;
+                self.child.clone_from(child);
+                self.started_at = *started_at;
+                self.decided_at = Some(*ended_at);
+                self.ended_at = Some(*ended_at);
+                self.spent_ms = *ran_ms;
                 self.phase = Phase::Ended {
                     outcome: outcome.clone(),
                 };

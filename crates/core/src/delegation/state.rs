@@ -194,6 +194,11 @@ pub enum Reason {
     },
     /// It ended without any text.
     EmptyAnswer,
+    /// What its artifact says; the record was lost, and taken back from there.
+    Recorded {
+        /// The artifact's words.
+        words: String,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -221,6 +226,7 @@ impl fmt::Display for Reason {
                 write!(f, "a refused permission ended its turn: {what}")
             }
             Reason::EmptyAnswer => f.write_str("it ended without an answer: the text was empty"),
+            Reason::Recorded { words } => f.write_str(words),
         }
     }
 }
@@ -236,6 +242,21 @@ pub fn span(ms: u64) -> String {
         (h, 0, _) => format!("{h}h"),
         (h, m, _) => format!("{h}h {m}m"),
     }
+}
+
+/// The duration that [`span`] has written, as far as it is told: seconds for minutes, minutes for hours.
+pub fn unspan(text: &str) -> Option<u64> {
+    let words: Vec<&str> = text.split(' ').collect();
+    if words.is_empty() {
+        return None;
+    }
+    words.iter().try_fold(0_u64, |sum, word| {
+        let units = [("ms", 1), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+        let (number, unit) = units
+            .iter()
+            .find_map(|(name, unit)| word.strip_suffix(name).map(|number| (number, *unit)))?;
+        sum.checked_add(number.parse::<u64>().ok()?.checked_mul(unit)?)
+    })
 }
 
 /// A terminal state with its reason, decided once and for all.

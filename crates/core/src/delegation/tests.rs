@@ -231,4 +231,12 @@ fn spans_read_as_people_write_them() {
         .map(span)
         .into();
     assert_eq!(spans, ["0s", "250ms", "1m 30s", "15m", "1h", "1h 30m"]);
+    let back = [0, 250, 90_000, 900_000, 3_600_000, 5_400_000].map(Some);
+    assert_eq!(
+        spans.iter().map(|text| unspan(text)).collect::<Vec<_>>(),
+        back
+    );
+    for no in ["", "m", "5", "1m 30", "-1s", "1x"] {
+        assert_eq!(unspan(no), None, "{no:?}");
+    }
 }

@@ -166,6 +166,11 @@ fn header_block(lines: &mut Lines<'_>) -> Option<Header> {
 }
 
 impl Header {
+    /// Whether Brigade wrote it: the predecessor has no such line.
+    pub fn is_brigades(&self) -> bool {
+        self.attempts.is_some()
+    }
+
     fn empty() -> Self {
         Self {
             id: Line::default(),
@@ -213,6 +218,19 @@ pub fn partial(text: &str, why: &str) -> String {
     } else {
         format!("> Partial text, not a finished answer: {why}.\n\n{text}")
     }
+}
+
+/// What [`partial`] was given, from what it has made of it.
+pub fn unmarked<'a>(answer: &'a str, why: &str) -> &'a str {
+    let why = Line::new(why);
+    if answer == format!("> No answer: {why}.") {
+        return "";
+    }
+    answer
+        .strip_prefix(&format!(
+            "> Partial text, not a finished answer: {why}.\n\n"
+        ))
+        .unwrap_or(answer)
 }
 
 #[cfg(test)]
@@ -303,6 +321,10 @@ mod tests {
                 .starts_with("> Partial text, not a finished answer: over its time limit.\n\nhalf")
         );
         assert_eq!(partial(" \n", "stalled"), "> No answer: stalled.");
+        for text in ["", "half\n", "> No answer: x."] {
+            assert_eq!(unmarked(&partial(text, "over\ntime"), "over\ntime"), text);
+            assert_eq!(unmarked(text, "stalled"), text);
+        }
     }
 
     proptest! {

@@ -188,6 +188,10 @@ fn detail(event: &Event) -> String {
         ),
         Event::ArtifactFailed { error } => format!("the artifact could not be written: {error}"),
         Event::Ended { outcome } => format!("{}: the artifact is written", outcome.state),
+        Event::TakenBack { outcome, .. } => format!(
+            "{}: its record was lost and taken back from the artifact",
+            outcome.state
+        ),
     }
 }
 

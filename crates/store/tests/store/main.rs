@@ -9,3 +9,4 @@ mod notices;
 mod opening;
 mod predecessor;
 mod search;
+mod upkeep;
