@@ -37,6 +37,7 @@ use hosts::Hub;
 use http::{About, Api};
 use parts::Parts;
 use processes::SystemProcesses;
+use troubles::Troubles;
 
 /// How long open requests may take to end once the daemon is to go.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -117,7 +118,11 @@ pub async fn run(options: Options) -> Result<(), Error> {
         .ok_or(Error::AlreadyRunning(lock_path))?;
     ensure_private_dir(&dirs.data)?;
     let configs = Configs::load(dirs.config_file())?;
-    let _log = logging::start(&dirs.logs(), &configs.user().daemon.log)?;
+    let troubles = Troubles::default();
+    let _log = logging::start(&dirs.logs(), &configs.user().daemon.log, troubles.clone());
+    if let Err(error) = brigade_os::outlive_file_size_limit() {
+        tracing::warn!(%error, "a limit on the size of files would end the daemon");
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), data = %dirs.data.display(), "the daemon starts");
     let store = Store::open(
         &StorePaths {
@@ -132,6 +137,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         store: store.clone(),
         clock,
         chance: Chance::seeded(seed),
+        troubles,
     };
     let result = serve(&dirs, parts, ready).await;
     store.close().await;
@@ -150,6 +156,7 @@ struct Given {
     store: Store,
     clock: Arc<dyn Clock>,
     chance: Chance,
+    troubles: Troubles,
 }
 
 async fn serve(
@@ -162,6 +169,7 @@ async fn serve(
         store,
         clock,
         chance,
+        troubles,
     } = given;
     let (hub, signals) = Hub::new(SystemProcesses::shared());
     let stopping = CancellationToken::new();
@@ -176,6 +184,7 @@ async fn serve(
         tasks: tasks.clone(),
         stopping: stopping.clone(),
         activity: Arc::clone(&activity),
+        troubles,
     });
     // The socket comes last: nobody can ask before everything that was left is taken up.
     engine.recover().await?;

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Chance;
 use crate::config::Configs;
 use crate::hosts::Hub;
+use crate::troubles::Troubles;
 
 /// The parts.
 pub(crate) struct Parts {
@@ -23,4 +24,5 @@ pub(crate) struct Parts {
     pub(crate) stopping: CancellationToken,
     /// Notified whenever something happens, so that idleness can be measured.
     pub(crate) activity: Arc<Notify>,
+    pub(crate) troubles: Troubles,
 }

@@ -22,6 +22,16 @@ pub fn keep_files_private() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
+/// Has a write beyond the limit on the size of files (`ulimit -f`) fail instead of ending this process.
+///
+/// # Errors
+/// When the system refuses, or outside a tokio runtime.
+pub fn outlive_file_size_limit() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // The handler stays when the stream is dropped, and is not inherited by programs that are started.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
 /// Whether the peer of a connection, by the user ID the socket reports, is the user we act for.
 /// Root is somebody else: what runs as root has no business in a user's daemon.
 pub fn peer_is_me(uid: u32) -> bool {

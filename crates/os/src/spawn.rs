@@ -17,26 +17,27 @@ use crate::process::ProcessId;
 const OPEN: &[u8] = b"go\n";
 
 /// Starts `program` in `/`, reading nothing, with a pipe for its standard output and `errors` (made
-/// with mode 0600, appended to) for its standard error. It is not stopped when the handle is
-/// dropped. The process detaches itself by [`detach`].
+/// with mode 0600, appended to) for its standard error, which goes nowhere if that can't be opened: a
+/// full disk is no reason not to start. It is not stopped when the handle is dropped. The process
+/// detaches itself by [`detach`].
 ///
 /// # Errors
-/// When the program can't be started or `errors` not be opened.
+/// When the program can't be started.
 pub fn background(
     program: &Path,
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
     errors: Option<&Path>,
 ) -> io::Result<Child> {
-    let stderr = match errors {
-        Some(path) => Stdio::from(
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o600)
-                .open(path)?,
-        ),
-        None => Stdio::null(),
+    let open = |path| {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
     };
+    let stderr = errors
+        .and_then(|path| open(path).ok())
+        .map_or_else(Stdio::null, Stdio::from);
     Command::new(program)
         .args(args)
         .current_dir("/")

@@ -70,6 +70,9 @@ pub enum StoreError {
         "the store's file could not be read or written ({0}); nothing of this change was stored. It is tried again"
     )]
     Io(String),
+    /// A result that only its file held can't be read.
+    #[error("{0}. Nothing was changed; put a copy of it back")]
+    Artifact(String),
     /// Another process held the store for too long.
     #[error(
         "the store is held by another process ({0}); nothing of this change was stored. It is tried again"

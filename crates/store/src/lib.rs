@@ -122,43 +122,43 @@ impl Store {
         artifacts::write(&self.0.paths.artifacts, path, text).await
     }
 
-    /// The text of an artifact, from its file; where that was deleted, rendered anew from what the
-    /// store holds.
+    /// The text of an artifact, from its file: what a person changed there is what is read. Where the
+    /// file is gone or can't be read, it is rendered anew from what the store holds, saying so.
     ///
     /// # Errors
-    /// When the file is there and can't be read, or is gone and the store has no text either.
+    /// When neither file nor store can be read.
     pub async fn artifact_text(&self, row: &Listed) -> Result<String, StoreError> {
         let path = match row {
             Listed::Ours(row) => row.artifact.clone(),
             Listed::Predecessor(file) => Some(file.path.clone()),
         };
-        if let Some(path) = &path {
-            match tokio::fs::read(path).await {
-                Ok(bytes) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    return Err(StoreError::Io(format!("{}: {error}", path.display())));
+        let fault = match &path {
+            Some(path) => match tokio::fs::read(path).await {
+                Ok(bytes) => {
+                    // An editor may have left something else than UTF-8.
+                    return Ok(String::from_utf8(bytes).unwrap_or_else(|error| {
+                        String::from_utf8_lossy(error.as_bytes()).into_owned()
+                    }));
                 }
-            }
-        }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is gone".to_owned(),
+                Err(error) => format!("can't be read ({error})"),
+            },
+            None => "was never written".to_owned(),
+        };
+        let shown = path.map_or_else(String::new, |path| format!("{} ", path.display()));
         match row {
             Listed::Ours(row) => {
                 let text = self
                     .text(&row.delegation.spec.id)
                     .await?
                     .unwrap_or_default();
-                let gone = path.map_or_else(
-                    || "was never written".to_owned(),
-                    |path| format!("{} is gone", path.display()),
-                );
                 Ok(format!(
-                    "# {}\n\n{}\n\n> The artifact's file {gone}; this is the text that the store kept.\n\n---\n\n{text}",
+                    "# {}\n\n{}\n\n> The artifact's file {shown}{fault}; this is the text that the store kept.\n\n---\n\n{text}",
                     row.title, row.summary
                 ))
             }
-            Listed::Predecessor(file) => Err(StoreError::Io(format!(
-                "{}: the file is gone, and only the file held this result",
-                file.path.display()
+            Listed::Predecessor(_) => Err(StoreError::Artifact(format!(
+                "{shown}{fault}, and only the file held this result"
             ))),
         }
     }

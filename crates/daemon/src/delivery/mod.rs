@@ -87,14 +87,14 @@ enum StepError {
 
 impl Delivery {
     /// A delivery that nobody has poked yet.
-    pub(crate) fn new(parts: &Parts, troubles: Troubles) -> Self {
+    pub(crate) fn new(parts: &Parts) -> Self {
         Self(Arc::new(Inner {
             store: parts.store.clone(),
             hub: parts.hub.clone(),
             configs: parts.configs.clone(),
             clock: Arc::clone(&parts.clock),
             chance: parts.chance.clone(),
-            troubles,
+            troubles: parts.troubles.clone(),
             tasks: parts.tasks.clone(),
             stopping: parts.stopping.clone(),
             hurry: Notify::new(),

@@ -34,7 +34,7 @@ use crate::hosts::{Hub, lock};
 use crate::parts::Parts;
 use crate::troubles::Troubles;
 pub(crate) use ledgers::Ledgers;
-pub(crate) use register::Request as DelegateRequest;
+pub(crate) use register::{NotStarted, Request as DelegateRequest};
 
 /// How long a failed write waits before it is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -138,8 +138,7 @@ struct Inner {
 impl Engine {
     /// An engine that has recovered nothing yet.
     pub(crate) fn new(parts: Parts) -> Self {
-        let troubles = Troubles::default();
-        let delivery = Delivery::new(&parts, troubles.clone());
+        let delivery = Delivery::new(&parts);
         Self(Arc::new(Inner {
             store: parts.store,
             clock: parts.clock,
@@ -148,7 +147,7 @@ impl Engine {
             hub: parts.hub,
             delivery,
             ledgers: Ledgers::default(),
-            troubles,
+            troubles: parts.troubles,
             entries: Mutex::default(),
             schedule: schedule::Schedule::default(),
             tasks: parts.tasks,

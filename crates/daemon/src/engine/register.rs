@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use brigade_agents::opencode::ApiError;
 use brigade_core::delegation::{Access, Delegation, Model, Spec};
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_core::permission::Plan;
@@ -42,6 +43,21 @@ pub(crate) struct Started {
     pub(crate) active: usize,
 }
 
+/// Why a call came to nothing.
+#[derive(Debug)]
+pub(crate) enum NotStarted {
+    /// It is refused, with words for the model.
+    Refused(Refusal),
+    /// The caller's connection closed while its host was asked: the same call on the next one is right.
+    Disconnected,
+}
+
+impl From<Refusal> for NotStarted {
+    fn from(refusal: Refusal) -> Self {
+        NotStarted::Refused(refusal)
+    }
+}
+
 /// The longest time limit a call may ask for, in minutes: a week.
 const MAX_TIMEOUT_MINUTES: f64 = 7.0 * 24.0 * 60.0;
 
@@ -50,17 +66,17 @@ impl Engine {
     /// moments of its life, the list of its agents.
     ///
     /// # Errors
-    /// The refusal, for the model to read.
+    /// The refusal, for the model to read, or that the call has to be repeated.
     pub(crate) async fn delegate(
         &self,
         connection: &Arc<Connection>,
         request: Request,
-    ) -> Result<Started, Refusal> {
+    ) -> Result<Started, NotStarted> {
         if request.is_child {
-            return Err(Refusal::InChild);
+            return Err(Refusal::InChild.into());
         }
         if request.prompt.trim().is_empty() {
-            return Err(Refusal::EmptyPrompt);
+            return Err(Refusal::EmptyPrompt.into());
         }
         let config = self
             .configs()
@@ -72,7 +88,7 @@ impl Engine {
         let chars = request.prompt.chars().count();
         let limit = config.limits.prompt;
         if chars > limit {
-            return Err(Refusal::PromptTooLong { chars, limit });
+            return Err(Refusal::PromptTooLong { chars, limit }.into());
         }
         let catalogue = self.catalogue(connection, &request.directory).await?;
         let (access, model) = permitted(&catalogue, &request, &config)?;
@@ -82,7 +98,8 @@ impl Engine {
                     what: format!(
                         "timeout_minutes is {minutes}; it may be from 0 (no limit) to {MAX_TIMEOUT_MINUTES}"
                     ),
-                });
+                }
+                .into());
             }
             Some(0.0) => None,
             // In range and positive, so the conversion is exact to the millisecond.
@@ -119,7 +136,8 @@ impl Engine {
                     config.limits.queue
                 ),
                 mend: "Wait for some of them to end.".to_owned(),
-            });
+            }
+            .into());
         }
         let engine = self.clone();
         // A task of its own: the caller may hang up at any moment, and what the store has taken in must
@@ -146,7 +164,7 @@ impl Engine {
                 "a registration broke off: {error}"
             ))),
         };
-        started.map_err(|error| unavailable(&error))
+        started.map_err(|error| unavailable(&error).into())
     }
 
     fn registered(&self, spec: Spec, row: &brigade_store::Registered) -> Started {
@@ -174,15 +192,21 @@ impl Engine {
         &self,
         connection: &Arc<Connection>,
         directory: &str,
-    ) -> Result<Catalogue, Refusal> {
+    ) -> Result<Catalogue, NotStarted> {
         if let Some(catalogue) = connection.catalogue(directory) {
             return Ok(catalogue);
         }
         self.introduce(connection, directory)
             .await
-            .map_err(|error| Refusal::Unavailable {
-                why: format!("OpenCode did not tell its agents: {error}"),
-                mend: "Call again.".to_owned(),
+            .map_err(|error| match error {
+                ApiError::Transport(_) if connection.closed.is_cancelled() => {
+                    NotStarted::Disconnected
+                }
+                error => Refusal::Unavailable {
+                    why: format!("OpenCode did not tell its agents: {error}"),
+                    mend: "Call again.".to_owned(),
+                }
+                .into(),
             })
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use brigade_core::delegation::{Command, Delegation};
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
@@ -15,8 +16,9 @@ use crate::hosts::lock;
 #[derive(Default)]
 pub(super) struct Schedule {
     state: Mutex<State>,
-    /// One pass at a time, so that no two give the same slot away.
-    pass: tokio::sync::Mutex<()>,
+    /// One pass at a time, so that no two give the same slot away. Holds the pause after which a pass that
+    /// the store refused is tried again.
+    pass: tokio::sync::Mutex<Option<Duration>>,
 }
 
 #[derive(Default)]
@@ -83,7 +85,7 @@ impl Engine {
     }
 
     async fn schedule_pass(&self) {
-        let _one_at_a_time = self.0.schedule.pass.lock().await;
+        let mut pause = self.0.schedule.pass.lock().await;
         let limit = self.0.configs.user().limits.concurrent as usize;
         let mut passed = i64::MIN;
         loop {
@@ -123,23 +125,28 @@ impl Engine {
                 let mut state = lock(&self.0.schedule.state);
                 state.holding.remove(&id);
                 if let DispatchError::Store(error) = error {
-                    // Tried again with the next event; the retry below is for a store that fails alone.
                     state.waiting.insert(order, id.clone());
+                    drop(state);
                     self.0
                         .troubles
                         .note(format!("{id}: its start could not be recorded: {error}"));
-                    self.schedule_later();
+                    // A store that takes this one not takes none; whatever happens next starts a pass as well.
+                    let now = pause.map_or(super::RETRY.0, |last| (last * 2).min(super::RETRY.1));
+                    *pause = Some(now);
+                    self.schedule_after(now);
+                    break;
                 }
             } else {
+                *pause = None;
                 self.0.troubles.clear(id.as_str());
             }
         }
     }
 
-    fn schedule_later(&self) {
+    fn schedule_after(&self, pause: Duration) {
         let engine = self.clone();
         self.spawn(async move {
-            tokio::time::sleep(super::RETRY.1).await;
+            tokio::time::sleep(pause).await;
             engine.schedule();
         });
     }

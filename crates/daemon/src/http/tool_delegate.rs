@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use brigade_core::text::replies::{self, Refusal};
+use brigade_protocol::ErrorCode;
 use brigade_protocol::tools::{Answer, Delegate};
 use serde_json::Value;
 
 use super::{Api, Failure, tool};
-use crate::engine::DelegateRequest;
+use crate::engine::{DelegateRequest, NotStarted};
 
 pub(super) async fn handle(
     State(api): State<Api>,
@@ -36,7 +37,14 @@ pub(super) async fn handle(
                 handed: None,
             })
         }
-        Err(refusal) => refused(&refusal),
+        Err(NotStarted::Refused(refusal)) => refused(&refusal),
+        // Told as one that is not known: the bridge registers anew and repeats the call.
+        Err(NotStarted::Disconnected) => {
+            return Err(Failure::new(
+                ErrorCode::UnknownConnection,
+                "this connection closed while OpenCode was asked for its agents: register again",
+            ));
+        }
     };
     Ok(answer)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use brigade_core::delegation::State;
 use brigade_store::ListFilter;
+use brigade_testkit::simulated::Fault;
 use tokio::time::timeout;
 
 use crate::delivery::idle;
@@ -79,4 +80,20 @@ async fn what_was_registered_runs_even_if_the_caller_hung_up() {
     let ids: Vec<String> = rows.iter().map(|row| row.id().to_string()).collect();
     assert!(ids.len() > 1, "nothing was registered");
     rig.ended(&ids).await;
+}
+
+#[tokio::test]
+async fn a_call_whose_connection_breaks_while_the_agents_are_asked_for_is_repeated() {
+    let rig = Rig::new("").await;
+    // The host is slow to tell them when it comes in, so the call has to ask; and then the line breaks.
+    rig.faults.next("GET /agent", Fault::Held("slow".to_owned()));
+    rig.faults.next("GET /agent", Fault::BreakBefore);
+    let host = rig.host("a").await;
+    let root = rig.world.root();
+    host.person(&root, "hello");
+    let id = host.delegate(&root, "@say done").await.unwrap();
+    assert!(rig.faults.all_happened());
+    rig.world.open("slow");
+    rig.ended(std::slice::from_ref(&id)).await;
+    assert_eq!(rig.show(&id).await.summary.state, State::Complete);
 }

@@ -2,10 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod delivery;
+#[cfg(target_os = "linux")]
+mod disks;
 mod gone;
 mod histories;
 mod idle;
 mod leases;
+#[cfg(target_os = "linux")]
+mod machine;
 mod reading;
 mod rig;
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::BufRead;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub(crate) struct Rig {
     pub(crate) faults: Faults,
     pub(crate) clock: FakeClock,
     seed: u64,
+    /// What the daemon is started by.
+    by: Arc<Vec<OsString>>,
     daemon: Arc<Mutex<Option<Helper>>>,
 }
 
@@ -81,6 +83,15 @@ impl Rig {
     }
 
     pub(crate) async fn seeded(config: &str, seed: u64) -> Self {
+        Self::started_by(config, seed, |_, _| Vec::new()).await
+    }
+
+    /// A daemon that is started by another program; see [`Helper::start_by`].
+    pub(crate) async fn started_by(
+        config: &str,
+        seed: u64,
+        by: impl FnOnce(&Path, &Dirs) -> Vec<OsString>,
+    ) -> Self {
         let temp = tempfile::Builder::new().prefix("bs").tempdir().unwrap();
         let dirs = dirs_in(temp.path());
         let project = temp.path().join("project");
@@ -93,6 +104,7 @@ impl Rig {
             clock: FakeClock::at(world.epoch()),
             faults: Faults::default(),
             daemon: Arc::default(),
+            by: Arc::new(by(temp.path(), &dirs)),
             temp,
             dirs,
             world,
@@ -119,6 +131,7 @@ impl Rig {
         Restarter {
             env: Arc::new(env.into()),
             clock: self.clock.clone(),
+            by: Arc::clone(&self.by),
             daemon: Arc::clone(&self.daemon),
         }
     }
@@ -138,6 +151,50 @@ impl Rig {
         if let Some(mut daemon) = self.daemon.lock().await.take() {
             daemon.kill().await.unwrap();
         }
+    }
+
+    /// The daemon's process.
+    pub(crate) async fn daemon_pid(&self) -> u32 {
+        let daemon = self.daemon.lock().await;
+        daemon.as_ref().and_then(Helper::pid).unwrap()
+    }
+
+    /// Waits until the daemon tells of such a trouble, and gives it.
+    pub(crate) async fn trouble(&self, about: &str) -> String {
+        let telling = async {
+            loop {
+                let troubles = self.client().await.status().await.unwrap().troubles;
+                if let Some(found) = troubles.into_iter().find(|told| told.contains(about)) {
+                    return found;
+                }
+                // The daemon tells its troubles only to who asks.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(LIMIT, telling).await {
+            Ok(found) => found,
+            Err(_) => panic!("no trouble with {about:?}\n{}", self.dump()),
+        }
+    }
+
+    /// Waits until the daemon has no trouble any more.
+    pub(crate) async fn healthy(&self) {
+        let healing = async {
+            while !self
+                .client()
+                .await
+                .status()
+                .await
+                .unwrap()
+                .troubles
+                .is_empty()
+            {
+                // As above.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let healed = tokio::time::timeout(LIMIT, healing).await.is_ok();
+        assert!(healed, "a trouble stays\n{}", self.dump());
     }
 
     /// Shows the daemon another time, in milliseconds since 1970.
@@ -211,6 +268,19 @@ impl Rig {
             .unwrap()
     }
 
+    /// A path as the daemon sees it, which may have file systems of its own.
+    pub(crate) fn inside(&self, path: &Path) -> PathBuf {
+        let pid = self.daemon.try_lock().ok();
+        let pid = pid.and_then(|daemon| daemon.as_ref().and_then(Helper::pid));
+        match pid {
+            Some(pid) if !self.by.is_empty() => {
+                let inside = path.strip_prefix("/").unwrap_or(path);
+                Path::new(&format!("/proc/{pid}/root")).join(inside)
+            }
+            _ => path.to_owned(),
+        }
+    }
+
     /// The store, read beside the daemon.
     pub(crate) fn store(&self) -> Store {
         let paths = StorePaths {
@@ -259,7 +329,7 @@ impl Rig {
     /// Everything there is to read about a failure.
     pub(crate) fn dump(&self) -> String {
         let mut all = self.world.read(brigade_testkit::simulated::State::dump);
-        for entry in std::fs::read_dir(self.dirs.logs())
+        for entry in std::fs::read_dir(self.inside(&self.dirs.logs()))
             .into_iter()
             .flatten()
             .flatten()
@@ -312,6 +382,7 @@ impl Rig {
 struct Restarter {
     env: Arc<Vec<(&'static str, OsString)>>,
     clock: FakeClock,
+    by: Arc<Vec<OsString>>,
     daemon: Arc<Mutex<Option<Helper>>>,
 }
 
@@ -324,7 +395,8 @@ impl Restarter {
             .map(|(name, value)| (*name, Path::new(value)))
             .collect();
         env.push((CLOCK, Path::new(&clock)));
-        *daemon = Some(Helper::start(HELPER, "daemon", &env).await.unwrap());
+        let started = Helper::start_by(&self.by, HELPER, "daemon", &env).await;
+        *daemon = Some(started.unwrap());
     }
 
     async fn crash(&self) {

@@ -1,5 +1,6 @@
 //! Real processes for what the daemon watches by process: they only pass connections on.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -55,8 +56,29 @@ impl Helper {
     /// # Errors
     /// When it can't be started, or ends first.
     pub async fn start(test: &str, role: &str, env: &[(&str, &Path)]) -> Result<Self> {
+        Self::start_by(&[], test, role, env).await
+    }
+
+    /// As [`Self::start`], by a program that turns into the helper with the arguments it is given last, as
+    /// `env` and `unshare` do.
+    ///
+    /// # Errors
+    /// When it can't be started, or ends first.
+    pub async fn start_by(
+        by: &[OsString],
+        test: &str,
+        role: &str,
+        env: &[(&str, &Path)],
+    ) -> Result<Self> {
         let program = std::env::current_exe().map_err(Error::io("find this program"))?;
-        let mut command = Command::new(program);
+        let mut command = match by {
+            [] => Command::new(program),
+            [by, args @ ..] => {
+                let mut command = Command::new(by);
+                command.args(args).arg(program);
+                command
+            }
+        };
         command
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(ROLE, role)

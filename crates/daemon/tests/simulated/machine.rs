@@ -1,0 +1,255 @@
+//! The machine's own faults: disks, clock, suspended processes. The daemon and its files are real.
+
+use brigade_core::delegation::State;
+use brigade_testkit::simulated::SimulatedHost;
+
+use crate::delivery::idle;
+use crate::disks::{deny_writing, fill, on_own_disks, remount};
+use crate::rig::Rig;
+
+const ONE_AT_A_TIME: &str = "[limits]\nconcurrent = 1\n";
+
+/// A process, and a root session in which a person has written.
+async fn begun(rig: &Rig) -> (SimulatedHost, String) {
+    let host = rig.host("a").await;
+    let root = rig.world.root();
+    host.person(&root, "hello");
+    idle(rig, &root).await;
+    (host, root)
+}
+
+/// Waits until a child's model has been asked, for the delegations of this parent in all.
+async fn at_work(rig: &Rig, root: &str, children: usize) {
+    rig.until("the children's requests", |state| {
+        let asked =
+            |child: &&brigade_testkit::simulated::Session| !state.requests_of(&child.id).is_empty();
+        (state
+            .children(root)
+            .iter()
+            .filter(|child| asked(child))
+            .count()
+            == children)
+            .then_some(())
+    })
+    .await;
+}
+
+fn told(rig: &Rig, root: &str, id: &str) -> usize {
+    rig.world.read(|state| state.notices(root, id))
+}
+
+/// Waits until these were told, and asserts that each was once. For a store that can't be read from here.
+async fn told_once(rig: &Rig, root: &str, ids: &[String]) {
+    rig.noticed(root, ids).await;
+    for id in ids {
+        rig.notice_becomes(id, "delivered").await;
+        assert_eq!(told(rig, root, id), 1, "{}", rig.dump());
+    }
+}
+
+#[tokio::test]
+async fn artifacts_on_a_full_disk_hold_the_end_back_until_there_is_room() {
+    let mut artifacts = None;
+    let Some(rig) = on_disks(ONE_AT_A_TIME, |dirs| {
+        let folder = dirs.opencode_data.join("delegations");
+        artifacts = Some(folder.clone());
+        vec![(folder, "256k")]
+    })
+    .await
+    else {
+        return;
+    };
+    let (host, root) = begun(&rig).await;
+    let filler = fill(&rig, &artifacts.unwrap());
+    let first = host.delegate(&root, "@say the whole answer").await.unwrap();
+    let trouble = rig.trouble(&first).await;
+    assert!(trouble.contains("No space left"), "{trouble}");
+    assert!(
+        trouble.contains("The result is kept in the store"),
+        "{trouble}"
+    );
+    // Decided, and told to nobody; the slot is another's already.
+    assert_eq!(rig.show(&first).await.summary.state, State::Running);
+    let second = host
+        .delegate(&root, "@stream second\n@say other")
+        .await
+        .unwrap();
+    at_work(&rig, &root, 2).await;
+    assert_eq!((told(&rig, &root, &first), rig.requests(&root)), (0, 1));
+    filler.free();
+    rig.ended(std::slice::from_ref(&first)).await;
+    rig.world.open("second");
+    let both = [first, second];
+    rig.ended(&both).await;
+    rig.assert_once(&root, &both, 2).await;
+    rig.healthy().await;
+    let path = rig.show(&both[0]).await.summary.artifact.unwrap();
+    let text = std::fs::read_to_string(rig.inside(path.as_ref())).unwrap();
+    assert!(text.contains("the whole answer"), "{text}");
+}
+
+#[tokio::test]
+async fn artifacts_on_a_read_only_file_system_are_written_once_it_is_writable() {
+    let mut artifacts = None;
+    let Some(rig) = on_disks("", |dirs| {
+        let folder = dirs.opencode_data.join("delegations");
+        artifacts = Some(folder.clone());
+        vec![(folder, "256k")]
+    })
+    .await
+    else {
+        return;
+    };
+    let (artifacts, pid) = (artifacts.unwrap(), rig.daemon_pid().await);
+    let (host, root) = begun(&rig).await;
+    remount(pid, &artifacts, "ro");
+    let id = host.delegate(&root, "@say the whole answer").await.unwrap();
+    let trouble = rig.trouble(&id).await;
+    assert!(trouble.contains("Read-only file system"), "{trouble}");
+    assert_eq!(told(&rig, &root, &id), 0);
+    remount(pid, &artifacts, "rw");
+    rig.ended(std::slice::from_ref(&id)).await;
+    rig.assert_once(&root, &[id], 2).await;
+    rig.healthy().await;
+}
+
+#[tokio::test]
+async fn a_store_on_a_full_disk_reports_no_end_and_accepts_nothing_until_there_is_room() {
+    let mut data = None;
+    let Some(rig) = on_disks("", |dirs| {
+        data = Some(dirs.data.clone());
+        vec![(dirs.data.clone(), "4m")]
+    })
+    .await
+    else {
+        return;
+    };
+    let (host, root) = begun(&rig).await;
+    let running = host
+        .delegate(&root, "@stream child\n@say the whole answer")
+        .await
+        .unwrap();
+    at_work(&rig, &root, 1).await;
+    let filler = fill(&rig, &data.unwrap());
+    // What is in the log of the store already may be written over; beyond that there is no room.
+    let mut refused = String::new();
+    for n in 0..200 {
+        match host
+            .delegate(&root, &format!("@say {n}\n{}", "x".repeat(60_000)))
+            .await
+        {
+            Ok(_) => {}
+            Err(error) => {
+                refused = error.to_string();
+                break;
+            }
+        }
+    }
+    assert!(refused.contains("Delegation refused: "), "{refused}");
+    assert!(
+        refused.contains("the disk of the store is full"),
+        "{refused}"
+    );
+    assert!(refused.contains("it was not started"), "{refused}");
+    rig.world.open("child");
+    let trouble = rig.trouble(&running).await;
+    assert!(
+        trouble.contains("the disk of the store is full"),
+        "{trouble}"
+    );
+    assert_eq!(told(&rig, &root, &running), 0);
+    filler.free();
+    rig.ended(std::slice::from_ref(&running)).await;
+    told_once(&rig, &root, &[running]).await;
+    rig.healthy().await;
+}
+
+#[tokio::test]
+async fn a_log_that_can_not_be_written_disturbs_nothing() {
+    let mut logs = None;
+    let Some(rig) = on_disks("[daemon]\nlog = \"debug\"\n", |dirs| {
+        logs = Some(dirs.logs());
+        vec![(dirs.logs(), "4m")]
+    })
+    .await
+    else {
+        return;
+    };
+    let logs = logs.unwrap();
+    let filler = fill(&rig, &logs);
+    let (host, root) = begun(&rig).await;
+    // More than fits into what is left of the log's last block.
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(host.delegate(&root, &format!("@say {n}")).await.unwrap());
+    }
+    rig.ended(&ids).await;
+    told_once(&rig, &root, &ids).await;
+    let trouble = rig.trouble("log: ").await;
+    assert!(trouble.contains("No space left"), "{trouble}");
+    assert!(trouble.contains("Everything else goes on"), "{trouble}");
+    filler.free();
+    let id = host.delegate(&root, "@say more").await.unwrap();
+    rig.ended(std::slice::from_ref(&id)).await;
+    rig.healthy().await;
+    let text = std::fs::read_to_string(rig.inside(&logs).join("daemon.log")).unwrap();
+    assert!(text.contains("lines could not be written"), "{text}");
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_doubled_while_no_file_can_be_written() {
+    let rig = Rig::new("").await;
+    let (host, root) = begun(&rig).await;
+    let mut ids = Vec::new();
+    for gate in ["one", "two", "three"] {
+        let prompt = format!("@stream {gate}\n@say answer {gate}");
+        ids.push(host.delegate(&root, &prompt).await.unwrap());
+    }
+    at_work(&rig, &root, 3).await;
+    let pid = rig.daemon_pid().await;
+    deny_writing(pid, true);
+    let refused = host.delegate(&root, "@say four").await.unwrap_err();
+    let refused = refused.to_string();
+    assert!(
+        refused.contains("it could not be stored, so it was not started"),
+        "{refused}"
+    );
+    rig.world.open("one");
+    rig.trouble(&ids[0]).await;
+    assert_eq!(rig.show(&ids[0]).await.summary.state, State::Running);
+    assert_eq!(told(&rig, &root, &ids[0]), 0);
+    deny_writing(pid, false);
+    rig.ended(&ids[..1]).await;
+    rig.noticed(&root, &ids[..1]).await;
+    // Once more, and the daemon dies while it can write nothing.
+    deny_writing(pid, true);
+    rig.world.open("two");
+    rig.trouble(&ids[1]).await;
+    rig.crash().await;
+    rig.world.open("three");
+    rig.ended(&ids).await;
+    rig.assert_once(&root, &ids, 2).await;
+    rig.healthy().await;
+    for (id, gate) in ids.iter().zip(["one", "two", "three"]) {
+        let path = rig.show(id).await.summary.artifact.unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains(&format!("answer {gate}")), "{text}");
+    }
+    assert_eq!(rig.world.read(|state| state.children(&root).len()), 3);
+}
+
+/// A rig whose daemon has disks of its own; none where that is not allowed.
+async fn on_disks(
+    config: &str,
+    disks: impl FnOnce(&brigade_os::paths::Dirs) -> Vec<(std::path::PathBuf, &'static str)>,
+) -> Option<Rig> {
+    let mut allowed = true;
+    let rig = Rig::started_by(config, 1, |_, dirs| {
+        on_own_disks(&disks(dirs)).unwrap_or_else(|| {
+            allowed = false;
+            Vec::new()
+        })
+    })
+    .await;
+    allowed.then_some(rig)
+}
