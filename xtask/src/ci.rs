@@ -11,16 +11,17 @@ use crate::{demo, tests, texts};
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::default();
     steps.step("fmt", || run_command(cargo(&["fmt", "--all", "--check"])));
-    steps.step("clippy", || {
-        run_command(cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "--deny",
-            "warnings",
-        ]))
-    });
+    // As it is shipped, and as it is tested.
+    for (name, features) in [
+        ("clippy", None),
+        ("clippy, fail points", Some(tests::FAILPOINTS)),
+    ] {
+        steps.step(name, || {
+            let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);
+            clippy.args(features).args(["--", "--deny", "warnings"]);
+            run_command(clippy)
+        });
+    }
     steps.step("texts", || texts::run(&texts::Args { check: true }));
     steps.step("test", tests::run);
     if cargo_has("deny") {

@@ -10,6 +10,9 @@ use crate::error::{Error, Result, io};
 use crate::steps::{Steps, cargo, cargo_has, run as run_command, watch};
 use crate::{block_on, root, say};
 
+/// Tests kill the daemon at named points, which are compiled in for them alone.
+pub(crate) const FAILPOINTS: &str = "--features=brigade/failpoints";
+
 /// How many tests passed and failed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Count {
@@ -26,7 +29,7 @@ pub(crate) fn run() -> Result<()> {
     let total = Mutex::new(Count::default());
     // Built first: tests with a real daemon and a real host start this binary.
     steps.step("build", || {
-        run_command(cargo(&["build", "--package", "brigade"]))
+        run_command(cargo(&["build", "--package", "brigade", FAILPOINTS]))
     });
     steps.step("fetch OpenCode", || {
         // Making a sandbox puts it into the cache, once, before many tests ask for it at a time.
@@ -37,12 +40,19 @@ pub(crate) fn run() -> Result<()> {
     });
     steps.step("tests in Rust", || {
         let args: &[&str] = if cargo_has("nextest") {
-            &["nextest", "run", "--workspace", "--no-fail-fast"]
+            &[
+                "nextest",
+                "run",
+                "--workspace",
+                FAILPOINTS,
+                "--no-fail-fast",
+            ]
         } else {
             say("cargo-nextest is not installed; cargo test does the same, only slower.");
             &[
                 "test",
                 "--workspace",
+                FAILPOINTS,
                 "--lib",
                 "--bins",
                 "--tests",
@@ -52,7 +62,7 @@ pub(crate) fn run() -> Result<()> {
         suite(cargo(args), &total)
     });
     steps.step("examples in the docs", || {
-        suite(cargo(&["test", "--workspace", "--doc"]), &total)
+        suite(cargo(&["test", "--workspace", FAILPOINTS, "--doc"]), &total)
     });
     steps.step("tests of the bridge", || {
         let mut command = Command::new("node");

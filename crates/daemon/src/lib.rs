@@ -5,6 +5,7 @@ mod clock;
 pub mod config;
 mod delivery;
 mod engine;
+pub mod failpoint;
 mod hosts;
 mod http;
 mod logging;

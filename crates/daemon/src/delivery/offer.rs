@@ -9,6 +9,7 @@ use brigade_protocol::bridge::Down;
 use brigade_store::{NoticeRow, NoticeState};
 
 use super::{Delivery, StepError};
+use crate::failpoint;
 use crate::hosts::{Connection, lock};
 
 /// The channel's name in the store, before the lease's number.
@@ -70,6 +71,7 @@ impl Delivery {
         if !leased {
             return Ok(());
         }
+        failpoint::pass("offer-leased");
         lock(&self.0.state).offers.insert(
             parent.to_string(),
             Offer {
@@ -188,6 +190,7 @@ impl Delivery {
                 return;
             }
         };
+        failpoint::pass("offer-taken");
         for notice in notices.iter().filter(|n| lease_of(n) == Some(lease)) {
             let channel = format!("{CHANNEL}{lease}");
             let holder = notice.connection.clone().unwrap_or_default();

@@ -7,6 +7,7 @@ use brigade_store::{NoticeRow, WakeRow};
 
 use super::step::Voice;
 use super::{Delivery, StepError};
+use crate::failpoint;
 
 /// How many of the parent's last messages are read before anything is sent.
 const TAIL: usize = 20;
@@ -143,6 +144,7 @@ impl Delivery {
             if !planned {
                 continue;
             }
+            failpoint::pass("notice-planned");
             if index + 1 == pending.len() && !waking.is_empty() {
                 let body = tail.body(&message, composed.parts, false);
                 self.ask(parent, voice, &waking, &message, &body).await?;
@@ -154,8 +156,10 @@ impl Delivery {
                 let body = tail.body(&message, composed.parts, true);
                 voice.api.store_message(parent, &body).await?;
             }
+            failpoint::pass("notice-sent");
             self.delivered_with(notice, &message, composed.whole)
                 .await?;
+            failpoint::pass("notice-recorded");
             last = last.max(Some(message));
         }
         Ok(())

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::step::Voice;
 use super::{Delivery, StepError, compose};
+use crate::failpoint;
 use crate::hosts::lock;
 use crate::processes::Processes;
 
@@ -69,6 +70,7 @@ impl Delivery {
             };
             state.woken.insert(wake.delegation.clone(), woken);
         }
+        failpoint::pass("waking-planned");
         if let Err(error) = voice.api.prompt_async(parent, body).await {
             // In doubt: the session will be read for it, and it counts as no try.
             let mut state = lock(&self.0.state);
@@ -80,6 +82,7 @@ impl Delivery {
             }
             return Err(error.into());
         }
+        failpoint::pass("waking-sent");
         self.poke_after(parent, PROOF);
         tracing::info!(%parent, wakings = wakes.len(), message, "the parent was woken");
         Ok(())

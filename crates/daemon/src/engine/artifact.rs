@@ -10,11 +10,13 @@ use brigade_core::text::title;
 use brigade_store::{Ended, Progress};
 
 use super::{DispatchError, Engine, Entry, RETRY};
+use crate::failpoint;
 
 impl Engine {
     /// Writes the artifact and makes the state terminal; retries with back-off as long as the disk
     /// or the store refuses. The outcome is in the store, so a crash loses nothing.
     pub(super) async fn write_artifact(&self, entry: Arc<Entry>) {
+        failpoint::pass("outcome-decided");
         let mut pause = RETRY.0;
         loop {
             match self.try_end(&entry).await {
@@ -82,6 +84,7 @@ impl Engine {
             )
             .await
             .map_err(|error| words(&error))?;
+        failpoint::pass("artifact-written");
         let decided_ms = record
             .decided_at
             .map_or(0, |at| u64::try_from(at.as_millisecond()).unwrap_or(0));

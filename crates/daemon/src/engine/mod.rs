@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Chance;
 use crate::config::Configs;
 use crate::delivery::Delivery;
+use crate::failpoint;
 use crate::hosts::{Hub, lock};
 use crate::parts::Parts;
 use crate::troubles::Troubles;
@@ -293,6 +294,7 @@ impl Engine {
             text,
             ended,
         };
+        failpoint::pass("before-commit");
         let committed = self
             .0
             .store
@@ -305,6 +307,7 @@ impl Engine {
                     StoreError::internal(format!("{id} changed under its lock"))
                 }
             })?;
+        failpoint::pass("after-commit");
         active.version = committed.version;
         active.delegation = next;
         let record = &active.delegation;
@@ -324,6 +327,7 @@ impl Engine {
                 self.spawn(async move { engine.write_artifact(entry).await });
             }
             Effect::Announce => {
+                failpoint::pass("ended");
                 lock(&self.0.entries).remove(&entry.id);
                 self.0.delivery.poke(after.spec.parent.as_str());
             }

@@ -7,6 +7,7 @@ use brigade_core::delegation::Effect;
 use brigade_store::StoreError;
 
 use super::{Engine, Entry, Live};
+use crate::failpoint;
 use crate::hosts::lock;
 
 impl Engine {
@@ -18,6 +19,7 @@ impl Engine {
         let rows = self.0.store.load_active().await?;
         let count = rows.len();
         for row in rows {
+            failpoint::pass("recovering");
             let effects = row.delegation.pending_effects();
             let live = Live {
                 progress: row.progress,

@@ -10,6 +10,7 @@ use brigade_core::text::replies::Refusal;
 use brigade_store::{Registration, StoreError};
 
 use super::{Engine, Entry, Live};
+use crate::failpoint;
 use crate::hosts::{Catalogue, Connection, lock};
 use crate::project;
 
@@ -168,6 +169,7 @@ impl Engine {
     }
 
     fn registered(&self, spec: Spec, row: &brigade_store::Registered) -> Started {
+        failpoint::pass("registered");
         let delegation = Delegation::new(spec);
         let id = delegation.spec.id.clone();
         let entry = Entry::new(delegation.clone(), row.version, Live::default());

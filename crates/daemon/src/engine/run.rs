@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::child_rules::{shell_rules, with_denies};
 use super::run_log::{Log, absorb};
 use super::{Engine, Entry, RETRY};
+use crate::failpoint;
 use crate::hosts::{ProcessTransport, lock};
 use crate::processes::Processes;
 
@@ -222,6 +223,7 @@ impl Engine {
                 }
                 self.save(entry, attempt, None, 0).await;
                 tracing::info!(id = %entry.id, %attempt, end = ?ended.end, "a run has ended");
+                failpoint::pass("run-ended");
                 let command = Command::RunEnded {
                     attempt,
                     end: ended.end,

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::run::wait_gone;
 use super::{Engine, Entry};
+use crate::failpoint;
 use crate::hosts::{Connection, lock};
 
 /// How long a host is watched after an abort that nobody ordered: one that quits aborts its children
@@ -107,6 +108,7 @@ impl RunLog for Log {
     }
 
     fn child_ready<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<(), Fenced>> {
+        failpoint::pass("child-created");
         self.put(Command::ChildReady {
             attempt: self.attempt,
             session: session.clone(),
@@ -115,6 +117,7 @@ impl RunLog for Log {
     }
 
     fn prompted(&self) -> BoxFuture<'_, Result<(), Fenced>> {
+        failpoint::pass("prompt-posted");
         self.put(Command::Prompted {
             attempt: self.attempt,
         })

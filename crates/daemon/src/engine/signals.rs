@@ -82,6 +82,8 @@ impl Engine {
                     self.0.delivery.release_hold(&id, &session);
                 }
             }
+            // One that waits no longer needs no word.
+            Signal::Heard(waiting) => drop(waiting.send(())),
             Signal::LedgerShown { session, turn } => self.ledger_shown(&session, &turn).await,
         }
     }

@@ -17,7 +17,7 @@ use brigade_agents::opencode::Signal as RunSignal;
 use brigade_core::id::{ProjectId, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::{Down, Register, ShellRule};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use catalogue::Catalogue;
 pub(crate) use connection::{Connection, lock};
@@ -67,6 +67,13 @@ impl Hub {
     /// Which processes live, and when they end.
     pub(crate) fn processes(&self) -> &dyn Processes {
         &*self.processes
+    }
+
+    /// Waits until the engine has acted on all that was reported so far; false when it is gone.
+    pub(crate) async fn heard(&self) -> bool {
+        let (told, heard) = oneshot::channel();
+        self.signal(Signal::Heard(told));
+        heard.await.is_ok()
     }
 
     fn signal(&self, signal: Signal) {

@@ -2,6 +2,7 @@
 
 use brigade_agents::opencode::HostEvent;
 use brigade_os::process::ProcessId;
+use tokio::sync::oneshot;
 
 /// One thing that a bridge reported and the engine has to act on.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub(crate) enum Signal {
         /// The session of the tool call.
         session: String,
     },
+    /// Whoever holds the other end waits until everything reported before has been acted on.
+    Heard(oneshot::Sender<()>),
     /// A step was shown the ledger.
     LedgerShown {
         /// The root session.

@@ -54,7 +54,15 @@ pub(super) async fn handle(
     };
     let connection = Uuid::now_v7().to_string();
     let hub = api.engine.hub().clone();
+    let used = request.leases.iter().any(|held| held.message.is_some());
     hub.register(&connection, process, request);
+    // The bridge forgets a used offer once it is answered for: it has to be on record by then.
+    if used && !hub.heard().await {
+        return Err(Failure::new(
+            ErrorCode::Draining,
+            "the daemon is going: register with the next one",
+        ));
+    }
     let unopened = connection.clone();
     tokio::spawn(async move {
         tokio::time::sleep(STREAM_LIMIT).await;

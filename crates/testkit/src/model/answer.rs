@@ -110,7 +110,8 @@ impl Play {
             };
             match op {
                 Op::Say { text, line } => {
-                    let mut text = request::fill(&text, &self.entry.delegations);
+                    let mut text =
+                        request::fill(&text, self.entry.topic.as_deref(), &self.entry.delegations);
                     if line && !self.text.is_empty() {
                         text.insert(0, '\n');
                     }
@@ -140,7 +141,11 @@ impl Play {
                 Op::Call { tool, arguments } => {
                     static CALLS: AtomicU64 = AtomicU64::new(0);
                     let id = format!("call_{}", CALLS.fetch_add(1, Ordering::Relaxed));
-                    let arguments = request::fill(&arguments, &self.entry.delegations);
+                    let arguments = request::fill(
+                        &arguments,
+                        self.entry.topic.as_deref(),
+                        &self.entry.delegations,
+                    );
                     return Out::Call(json!({
                         "id": id,
                         "type": "function",

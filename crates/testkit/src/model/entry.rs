@@ -15,6 +15,7 @@ pub(crate) struct Entry {
     pub(crate) index: usize,
     pub(crate) model: String,
     pub(crate) streaming: bool,
+    pub(crate) topic: Option<String>,
     pub(crate) delegations: Vec<String>,
     pub(crate) repeat: usize,
     done: bool,
@@ -70,6 +71,7 @@ pub(crate) fn enter(
     };
     let model = body["model"].as_str().unwrap_or_default().to_owned();
     let streaming = body["stream"].as_bool().unwrap_or_default();
+    let topic = request::topic(&body);
     let delegations = request::delegations(&body);
     let named = headers
         .iter()
@@ -131,6 +133,7 @@ pub(crate) fn enter(
             index,
             model,
             streaming,
+            topic,
             delegations,
             repeat,
             done: false,

@@ -142,9 +142,22 @@ pub(crate) fn delegations(body: &Value) -> Vec<String> {
     found
 }
 
-/// Puts delegations in place of the placeholders of `text`.
-pub(crate) fn fill(text: &str, delegations: &[String]) -> String {
+/// What the conversation is about: the rest of the first line of its first user text that starts so.
+pub(crate) fn topic(body: &Value) -> Option<String> {
+    let first = messages(body)
+        .iter()
+        .find(|message| role(message) == "user")?;
+    let text = text(first);
+    let topic = text.lines().find_map(|line| line.strip_prefix("Topic: "))?;
+    Some(topic.trim().to_owned())
+}
+
+/// Puts the topic and delegations in place of the placeholders of `text`.
+pub(crate) fn fill(text: &str, topic: Option<&str>, delegations: &[String]) -> String {
     let mut filled = text.to_owned();
+    if let Some(topic) = topic {
+        filled = filled.replace("{{topic}}", topic);
+    }
     if let Some(newest) = delegations.last() {
         filled = filled.replace("{{delegation}}", newest);
     }
@@ -202,8 +215,23 @@ mod tests {
         ]});
         let ids = delegations(&body);
         assert_eq!(
-            fill("{{delegation:1}} {{delegation}}", &ids),
+            fill("{{delegation:1}} {{delegation}}", None, &ids),
             "brave-amber-otter calm-blue-fox"
         );
+    }
+
+    #[test]
+    fn the_topic_is_that_of_the_first_user_text() {
+        let body = json!({"messages": [
+            {"role": "system", "content": "Topic: none of it"},
+            {"role": "user", "content": "Begin with a title.\n\nTopic: otters \n::say {{topic}}"},
+            {"role": "user", "content": "Topic: foxes"},
+        ]});
+        let topic = topic(&body);
+        assert_eq!(
+            fill("About {{topic}}.", topic.as_deref(), &[]),
+            "About otters."
+        );
+        assert_eq!(fill("{{topic}}", None, &[]), "{{topic}}");
     }
 }

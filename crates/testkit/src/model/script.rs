@@ -22,7 +22,8 @@
 //! | `::step` | begins the next answer |
 //!
 //! `{{delegation}}` in a text or in arguments stands for the newest delegation that a tool result or
-//! notice in the conversation names, `{{delegation:N}}` for the Nth, from 1.
+//! notice in the conversation names, `{{delegation:N}}` for the Nth, from 1; `{{topic}}` for the rest of the
+//! line `Topic: …` in the conversation's first user text, so that a rule can answer each session as its own.
 
 use std::fmt;
 

@@ -1,0 +1,111 @@
+//! What dies, and what is counted.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use brigade_os::process::ProcessId;
+use brigade_testkit::{Sandbox, Script};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::stage::{LIMIT, answer};
+
+/// A sandbox whose daemons look for fail points in a folder of the test's.
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    points: TempDir,
+}
+
+impl World {
+    pub(crate) async fn new(config: &str) -> Self {
+        let points = tempfile::tempdir().unwrap();
+        let sandbox = Sandbox::builder()
+            .bridge()
+            .brigade(env!("CARGO_BIN_EXE_brigade"))
+            .env("BRIGADE_FAILPOINTS", points.path().to_str().unwrap())
+            .build()
+            .await
+            .unwrap();
+        sandbox.brigade_toml(config).unwrap();
+        Self { sandbox, points }
+    }
+
+    /// The daemon, as soon as one runs: asked for, since no event tells; and not started by that.
+    pub(crate) async fn daemon(&self) -> ProcessId {
+        let began = Instant::now();
+        loop {
+            if let Some(daemon) = self.sandbox.daemon_pid().and_then(ProcessId::of) {
+                return daemon;
+            }
+            assert!(began.elapsed() < LIMIT, "no daemon came");
+            let status = self.sandbox.brigade(&["daemon", "status"]).await;
+            status.unwrap();
+        }
+    }
+
+    /// Kills the daemon as a crash would; the bridges start the next.
+    pub(crate) async fn kill_daemon(&self) {
+        let daemon = self.daemon().await;
+        assert!(self.sandbox.signal_daemon(Signal::KILL), "no daemon");
+        gone(daemon).await;
+    }
+
+    /// Has the daemon die at the `nth` pass of a point from now on, once.
+    pub(crate) async fn arm(&self, point: &str, nth: u32) -> Armed {
+        let daemon = self.daemon().await;
+        let file = self.points.path().join(point);
+        let died = file.with_extension("died");
+        if died.exists() {
+            fs::remove_file(&died).unwrap();
+        }
+        fs::write(file, nth.to_string()).unwrap();
+        Armed {
+            point: format!("{point} {nth}"),
+            daemon,
+            died,
+        }
+    }
+}
+
+/// A point at which the daemon is to die.
+#[must_use]
+pub(crate) struct Armed {
+    point: String,
+    daemon: ProcessId,
+    died: PathBuf,
+}
+
+impl Armed {
+    /// Waits until the daemon of then is dead; it was the point that killed it.
+    pub(crate) async fn died(&self) {
+        let exit = tokio::time::timeout(LIMIT, self.daemon.wait_exit()).await;
+        assert!(exit.is_ok(), "the daemon did not come to {}", self.point);
+        self.assert_reached();
+    }
+
+    /// Some daemon died at the point.
+    pub(crate) fn assert_reached(&self) {
+        assert!(self.died.exists(), "nobody died at {}", self.point);
+    }
+}
+
+/// Waits until a process is gone.
+pub(crate) async fn gone(process: ProcessId) {
+    let exit = tokio::time::timeout(LIMIT, process.wait_exit()).await;
+    exit.expect("a killed process ends").unwrap();
+}
+
+/// A prompt for a child that does as `script` says; whatever run of it ends, it is known what about.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a script is built in place and used up by this"
+)]
+pub(crate) fn task(name: &str, script: Script) -> String {
+    format!("Look into {name}.\nTopic: {name}\n{script}")
+}
+
+/// A prompt for a child that hangs at a gate of its name and then answers.
+pub(crate) fn hanging(name: &str) -> String {
+    task(name, Script::new().gate(name).say(answer(name)))
+}
