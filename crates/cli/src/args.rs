@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Search(Search),
     /// Stop delegations; what they have written so far is kept
     Cancel(Cancel),
+    /// Mend what crashes, restored backups and moved files have left; no result is ever deleted
+    Gc(Gc),
     /// Run, start, stop or look at the daemon
     #[command(subcommand)]
     Daemon(Daemon),
@@ -147,6 +149,16 @@ pub(crate) struct Cancel {
     /// Of all projects, not only the current directory's
     #[arg(long)]
     pub(crate) all_projects: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `gc`.
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) json: Json,
 }

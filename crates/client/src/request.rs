@@ -10,6 +10,7 @@ use brigade_protocol::daemon::{EventsQuery, Hello, LoggedEvent, Status, Stop, We
 use brigade_protocol::delegations::{
     Cancel, Cancelled, Details, Follow, ListQuery, Listing, Scope, SearchQuery, SearchResults, Text,
 };
+use brigade_protocol::gc::{Gc, GcReport};
 use brigade_protocol::tools::{Answer, Delegate, List, Read};
 use brigade_protocol::{ErrorBody, ErrorCode, paths};
 use reqwest::{Method, RequestBuilder, Response};
@@ -227,6 +228,15 @@ impl Client {
     /// When an ID is unknown or ambiguous, or the daemon can't be reached.
     pub async fn cancel(&self, cancel: &Cancel) -> Result<Cancelled, ClientError> {
         self.post(paths::CANCEL, cancel, PATIENCE).await
+    }
+
+    /// Looks for what a crash has left, and mends it unless it is only to be looked.
+    ///
+    /// # Errors
+    /// When the store can't be read, or the daemon can't be reached.
+    pub async fn gc(&self, gc: &Gc) -> Result<GcReport, ClientError> {
+        // It may read, index and write thousands of results.
+        self.post(paths::GC, gc, Duration::from_secs(1_800)).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -6,6 +6,7 @@ pub mod config;
 mod delivery;
 mod engine;
 pub mod failpoint;
+mod gc;
 mod hosts;
 mod http;
 mod logging;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use brigade_core::clock::Clock;
 use brigade_os::lock::Lock;
 use brigade_os::paths::{Dirs, PathError, ensure_private_dir};
-use brigade_store::{OpenError, Store, StoreError, StorePaths};
+use brigade_store::{OpenError, Store, StoreError};
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,7 @@ use clock::Chance;
 pub use clock::SystemClock;
 use config::{ConfigError, Configs};
 use engine::Engine;
+pub use gc::look;
 use hosts::Hub;
 use http::{About, Api};
 use parts::Parts;
@@ -125,14 +127,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         tracing::warn!(%error, "a limit on the size of files would end the daemon");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), data = %dirs.data.display(), "the daemon starts");
-    let store = Store::open(
-        &StorePaths {
-            db: dirs.store(),
-            artifacts: dirs.opencode_data.join("delegations"),
-            predecessor: dirs.home.join(".local/share/opencode/delegations"),
-        },
-        Arc::clone(&clock),
-    )?;
+    let store = Store::open(&gc::store_paths(&dirs), Arc::clone(&clock))?;
     let parts = Given {
         configs,
         store: store.clone(),
@@ -209,6 +204,7 @@ async fn serve(
             store: dirs.store(),
         }),
         stop: stopping.clone(),
+        clearing: Arc::default(),
     };
     let app = http::router(api).into_make_service_with_connect_info::<http::Peer>();
     let server = axum::serve(listener, app).with_graceful_shutdown({

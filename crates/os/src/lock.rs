@@ -44,6 +44,24 @@ impl Lock {
     }
 }
 
+/// The process ID in a lock's file as long as its holder lives and holds it; looking takes nothing from it.
+///
+/// # Errors
+/// When the file can't be read or looked at.
+pub fn holder(path: &Path) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // Shared: it is refused while somebody holds the lock, and two who look are not in each other's way.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(fs::read_to_string(path)?.trim().to_owned())),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Whether `file` is the one that stands at `path` now.
 fn is_still(file: &File, path: &Path) -> io::Result<bool> {
     let held = file.metadata()?;
@@ -66,7 +84,10 @@ mod tests {
         assert!(Lock::acquire(&path).unwrap().is_none());
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.trim(), std::process::id().to_string());
+        assert_eq!(holder(&path).unwrap().as_deref(), Some(text.trim()));
         drop(first);
+        assert_eq!(holder(&path).unwrap(), None);
+        assert_eq!(holder(&dir.path().join("none")).unwrap(), None);
         assert!(Lock::acquire(&path).unwrap().is_some());
     }
 

@@ -8,6 +8,7 @@ pub mod bridge;
 pub mod daemon;
 pub mod delegations;
 mod error;
+pub mod gc;
 pub mod tools;
 
 pub use error::{ErrorBody, ErrorCode};
@@ -49,4 +50,6 @@ pub mod paths {
     pub const SEARCH: &str = "/v1/search";
     /// `POST`: [`crate::delegations::Cancel`] → [`crate::delegations::Cancelled`].
     pub const CANCEL: &str = "/v1/cancel";
+    /// `POST`: [`crate::gc::Gc`] → [`crate::gc::GcReport`].
+    pub const GC: &str = "/v1/gc";
 }

@@ -160,7 +160,16 @@ fn the_doctor_looks_at_all_of_it() {
     assert_eq!(
         names,
         [
-            "binary", "config", "data", "store", "socket", "daemon", "opencode", "bridge", "host"
+            "binary",
+            "config",
+            "data",
+            "store",
+            "socket",
+            "daemon",
+            "opencode",
+            "bridge",
+            "host",
+            "leftovers"
         ]
     );
     for check in report["checks"].as_array().unwrap() {

@@ -136,6 +136,20 @@ pub fn longer_than(text: &str, limit: usize) -> bool {
         && (text.len() > limit.saturating_mul(4) || text.chars().nth(limit).is_some())
 }
 
+/// So many bytes.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if bytes < 1_000 {
+        return format!("{bytes} bytes");
+    }
+    let (mut whole, mut tenths, mut unit) = (bytes / 1_000, bytes % 1_000 / 100, 0);
+    while whole >= 1_000 && unit + 1 < UNITS.len() {
+        (whole, tenths) = (whole / 1_000, whole % 1_000 / 100);
+        unit += 1;
+    }
+    format!("{whole}.{tenths} {}", UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,5 +191,22 @@ mod tests {
         fn longer_than_counts_characters(text in any::<String>(), limit in 0usize..40) {
             prop_assert_eq!(longer_than(&text, limit), text.chars().count() > limit);
         }
+    }
+
+    #[test]
+    fn sizes_have_the_unit_that_fits() {
+        let sizes = [0, 999, 1_000, 1_250, 999_999, 1_000_000, 12_345_678_901].map(size);
+        assert_eq!(
+            sizes,
+            [
+                "0 bytes",
+                "999 bytes",
+                "1.0 kB",
+                "1.2 kB",
+                "999.9 kB",
+                "1.0 MB",
+                "12.3 GB"
+            ]
+        );
     }
 }

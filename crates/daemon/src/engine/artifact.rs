@@ -1,16 +1,29 @@
 //! From a decided outcome to a terminal state: render the artifact, write it durably, end.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use brigade_agents::opencode::fixed_part_id;
-use brigade_core::delegation::{Command, Delegation, Outcome, State, span};
+use brigade_core::delegation::{Command, Delegation, Outcome, Phase, Spec, State, span};
+use brigade_core::id::DelegationId;
 use brigade_core::text::artifact::{self, Artifact, Header};
 use brigade_core::text::line::Line;
 use brigade_core::text::title;
-use brigade_store::{Ended, Progress};
+use brigade_store::{ArtifactError, Ended, Progress, StoreError};
 
 use super::{DispatchError, Engine, Entry, RETRY};
 use crate::failpoint;
+
+/// Why an artifact could not be written anew; its record and the store's text are as they were.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RewriteError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file could not be written.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+}
 
 impl Engine {
     /// Writes the artifact and makes the state terminal; retries with back-off as long as the disk
@@ -52,6 +65,33 @@ impl Engine {
         self.store_events(&mut active, transition.events, None, None)
             .await?;
         Ok(())
+    }
+
+    /// Writes the artifact of an ended delegation anew, as it was: from its record and the store's text.
+    /// None where there is no such record.
+    pub(crate) async fn rewrite_artifact(
+        &self,
+        id: &DelegationId,
+    ) -> Result<Option<PathBuf>, RewriteError> {
+        let store = &self.0.store;
+        let Some(row) = store.get(id).await? else {
+            return Ok(None);
+        };
+        let record = &row.delegation;
+        let Phase::Ended { outcome } = &record.phase else {
+            return Ok(None);
+        };
+        let text = store.text(id).await?.unwrap_or_default();
+        let heading = title::Heading {
+            title: row.title,
+            summary: row.summary,
+        };
+        let artifact = describe(record, outcome, &row.progress, &heading, text);
+        let Spec { project, root, .. } = &record.spec;
+        let rendered = artifact::render(&artifact);
+        let path = store.write_artifact(project, root, id, rendered).await?;
+        store.set_artifact(id, &path).await?;
+        Ok(Some(path))
     }
 
     async fn try_end(&self, entry: &Arc<Entry>) -> Result<(), String> {

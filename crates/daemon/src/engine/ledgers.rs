@@ -28,6 +28,13 @@ struct Root {
     turn: String,
 }
 
+impl Engine {
+    /// Something came into this root session by another way than a transition.
+    pub(crate) fn refresh_ledger(&self, root: &str) {
+        self.0.ledgers.touch(self, root);
+    }
+}
+
 impl Ledgers {
     /// Something in this root session changed: push its ledger anew. Pushes of one root never overlap,
     /// and changes that come meanwhile are one further push.

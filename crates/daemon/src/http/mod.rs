@@ -10,6 +10,7 @@ mod delegation_text;
 mod delegations;
 mod error;
 mod events;
+mod gc;
 mod hello;
 mod search;
 mod status;
@@ -47,6 +48,8 @@ pub(crate) struct Api {
     pub(crate) about: Arc<About>,
     /// Cancelled to make the daemon go.
     pub(crate) stop: CancellationToken,
+    /// Held while something is cleared up: two at once would be in each other's way.
+    pub(crate) clearing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What the daemon says of itself.
@@ -103,6 +106,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route(paths::DELEGATION_FOLLOW, get(delegation_follow::handle))
         .route(paths::SEARCH, get(search::handle))
         .route(paths::CANCEL, post(cancel::handle))
+        .route(paths::GC, post(gc::handle))
         .layer(axum::middleware::from_fn(error::only_own_user))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(api)

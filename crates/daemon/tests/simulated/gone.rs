@@ -86,7 +86,8 @@ async fn what_was_registered_runs_even_if_the_caller_hung_up() {
 async fn a_call_whose_connection_breaks_while_the_agents_are_asked_for_is_repeated() {
     let rig = Rig::new("").await;
     // The host is slow to tell them when it comes in, so the call has to ask; and then the line breaks.
-    rig.faults.next("GET /agent", Fault::Held("slow".to_owned()));
+    rig.faults
+        .next("GET /agent", Fault::Held("slow".to_owned()));
     rig.faults.next("GET /agent", Fault::BreakBefore);
     let host = rig.host("a").await;
     let root = rig.world.root();

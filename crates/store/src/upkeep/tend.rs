@@ -22,6 +22,11 @@ pub struct Tended {
 }
 
 impl Store {
+    /// The store's file.
+    pub fn path(&self) -> &Path {
+        &self.0.paths.db
+    }
+
     /// How many bytes the store and its log have.
     pub async fn size(&self) -> u64 {
         let db = self.0.paths.db.clone();

@@ -14,6 +14,14 @@ pub(super) async fn ask(dirs: &Dirs) -> Result<Status, ClientError> {
     connector.connect().await?.status().await
 }
 
+/// Whether a daemon said anything at all, be it a refusal.
+pub(super) fn answered(status: &Result<Status, ClientError>) -> bool {
+    matches!(
+        status,
+        Ok(_) | Err(ClientError::Api(_) | ClientError::Protocol { .. })
+    )
+}
+
 /// Whether it runs, and is of our version.
 pub(super) fn running(status: &Result<Status, ClientError>) -> Check {
     const NAME: &str = "daemon";

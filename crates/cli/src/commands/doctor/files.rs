@@ -152,11 +152,40 @@ pub(super) fn runtime(dirs: &Dirs, answered: bool) -> Check {
             "see to its owner and permissions, or set BRIGADE_RUNTIME_DIR to a folder of your own, for OpenCode too",
         );
     }
-    if !answered && socket.exists() {
-        return Check::ok(
-            NAME,
-            format!("{shown} is left from an earlier daemon: the next one replaces it"),
-        );
+    if !answered {
+        match brigade_os::lock::holder(&dirs.lock()) {
+            Ok(Some(pid)) => {
+                return Check::fail(
+                    NAME,
+                    format!(
+                        "process {pid} holds the lock {} and does not answer",
+                        dirs.lock().display()
+                    ),
+                    format!(
+                        "wait if it has only just started; else end it: kill {pid}. What it held is in the store"
+                    ),
+                );
+            }
+            Ok(None) if socket.exists() => {
+                return Check::ok(
+                    NAME,
+                    format!(
+                        "{shown} is left from a daemon that has died: the next one replaces it, and its lock is free"
+                    ),
+                );
+            }
+            Ok(None) => {}
+            Err(error) => {
+                return Check::fail(
+                    NAME,
+                    format!(
+                        "the lock {} can't be looked at: {error}",
+                        dirs.lock().display()
+                    ),
+                    "see to its owner and permissions",
+                );
+            }
+        }
     }
     match try_writing(&dirs.socket_dir()) {
         Ok(()) => Check::ok(NAME, format!("{shown}")),
@@ -230,5 +259,22 @@ mod tests {
         assert!(check.mend.unwrap().contains("delegations"));
         fs::write(dirs.runtime.as_path(), "").unwrap();
         assert_eq!(runtime(&dirs, false).level, Level::Fail);
+    }
+
+    #[test]
+    fn a_daemon_that_holds_its_lock_and_says_nothing_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = dirs(root.path());
+        dirs.prepare_runtime().unwrap();
+        fs::write(dirs.socket(), "").unwrap();
+        let check = runtime(&dirs, false);
+        assert_eq!(check.level, Level::Ok);
+        assert!(check.message.contains("its lock is free"), "{check:?}");
+        let lock = brigade_os::lock::Lock::acquire(&dirs.lock()).unwrap();
+        let check = runtime(&dirs, false);
+        assert_eq!(check.level, Level::Fail);
+        let kill = format!("kill {}", std::process::id());
+        assert!(check.mend.unwrap().contains(&kill));
+        drop(lock);
     }
 }

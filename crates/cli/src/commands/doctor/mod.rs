@@ -3,6 +3,7 @@
 mod daemon;
 mod files;
 mod host;
+mod left;
 
 use serde::Serialize;
 
@@ -89,13 +90,14 @@ pub(crate) async fn run(args: Json, context: &mut Context) -> Result<(), CliErro
         let mut checks = vec![files::binary(), files::config(&context.dirs, &directory)];
         checks.extend(files::data(&context.dirs));
         checks.push(daemon::store(&context.dirs, &status));
-        checks.push(files::runtime(&context.dirs, status.is_ok()));
+        checks.push(files::runtime(&context.dirs, daemon::answered(&status)));
         checks.push(daemon::running(&status));
         let path = std::env::var_os("PATH");
         checks.push(host::opencode(path.as_deref()).await);
         checks.extend(host::bridge(&folders, path.as_deref()));
         checks.extend(host::predecessor(&folders));
         checks.extend(daemon::hosts(&status));
+        checks.extend(left::checks(&context.dirs, status.is_ok()).await);
         checks
     };
     let checks = patiently("looking", work).await;

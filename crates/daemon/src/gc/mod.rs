@@ -1,0 +1,170 @@
+//! Finds what a crash, a restored backup or a helping hand has left, and mends it. What looks and what
+//! mends share their findings, so that neither sees what the other does not.
+//!
+//! Nothing here deletes a result, read or unread, or a session.
+
+mod files;
+mod logs;
+
+use std::path::{Path, PathBuf};
+
+use brigade_core::text::line::size as amount;
+use brigade_os::paths::Dirs;
+use brigade_protocol::gc::{Fate, Finding, FindingKind, Gc, GcReport};
+use brigade_store::{OpenError, StoreError, StorePaths, Stray};
+
+use crate::engine::Engine;
+
+/// One thing that was found.
+pub(crate) enum Thing {
+    /// Between store and artifacts.
+    Stray(Stray),
+    /// A log nobody needs any more.
+    Log(logs::Old),
+    /// The store's file, which can always do with some upkeep.
+    Store { path: PathBuf, size: u64 },
+}
+
+/// What came of mending a thing.
+pub(crate) struct Mended {
+    fate: Fate,
+    action: String,
+    freed: u64,
+}
+
+impl Mended {
+    fn done(action: impl Into<String>) -> Self {
+        Self {
+            fate: Fate::Done,
+            action: action.into(),
+            freed: 0,
+        }
+    }
+
+    fn left(action: impl Into<String>) -> Self {
+        Self {
+            fate: Fate::Left,
+            ..Self::done(action)
+        }
+    }
+
+    fn failed(error: &dyn std::error::Error) -> Self {
+        Self {
+            fate: Fate::Failed,
+            ..Self::done(error.to_string())
+        }
+    }
+}
+
+/// Looks and, unless it is only to be looked, mends.
+///
+/// # Errors
+/// When the store can't be read; nothing was done then.
+pub(crate) async fn run(
+    engine: &Engine,
+    logs: &Path,
+    request: &Gc,
+) -> Result<GcReport, StoreError> {
+    let mut report = GcReport {
+        dry_run: request.dry_run,
+        ..GcReport::default()
+    };
+    for thing in find(engine, logs).await? {
+        let mut finding = thing.finding();
+        if !request.dry_run && finding.fate == Fate::Planned {
+            let mended = mend(engine, &thing).await;
+            tracing::info!(kind = ?finding.kind, subject = %finding.subject, fate = ?mended.fate, action = %mended.action, "cleared up");
+            finding.fate = mended.fate;
+            finding.action = mended.action;
+            report.freed += mended.freed;
+        }
+        report.findings.push(finding);
+    }
+    Ok(report)
+}
+
+/// What is found where no daemon runs, by looking alone. None where the store has to be brought up to date
+/// by a daemon first.
+///
+/// # Errors
+/// When the store can't be read.
+pub fn look(dirs: &Dirs) -> Result<Option<Vec<Finding>>, OpenError> {
+    let Some(strays) = brigade_store::strays(&store_paths(dirs))? else {
+        return Ok(None);
+    };
+    let things = strays
+        .into_iter()
+        .map(Thing::Stray)
+        .chain(logs::old(&dirs.logs(), &[]).into_iter().map(Thing::Log));
+    Ok(Some(things.map(|thing| thing.finding()).collect()))
+}
+
+/// Where the store and its files lie.
+pub(crate) fn store_paths(dirs: &Dirs) -> StorePaths {
+    StorePaths {
+        db: dirs.store(),
+        artifacts: dirs.opencode_data.join("delegations"),
+        predecessor: dirs.home.join(".local/share/opencode/delegations"),
+    }
+}
+
+async fn find(engine: &Engine, logs: &Path) -> Result<Vec<Thing>, StoreError> {
+    let store = engine.store();
+    let mut things: Vec<Thing> = store
+        .strays()
+        .await?
+        .into_iter()
+        .map(Thing::Stray)
+        .collect();
+    let servers: Vec<String> = store
+        .servers()
+        .await?
+        .into_iter()
+        .map(|server| server.id)
+        .collect();
+    things.extend(logs::old(logs, &servers).into_iter().map(Thing::Log));
+    things.push(Thing::Store {
+        path: store.path().to_owned(),
+        size: store.size().await,
+    });
+    Ok(things)
+}
+
+impl Thing {
+    /// The finding, with what is going to be done.
+    fn finding(&self) -> Finding {
+        match self {
+            Thing::Stray(stray) => files::finding(stray),
+            Thing::Log(log) => log.finding(),
+            Thing::Store { path, size } => Finding {
+                kind: FindingKind::Store,
+                subject: path.display().to_string(),
+                what: format!("{} with its log", amount(*size)),
+                fate: Fate::Planned,
+                action: "fold its log in, merge the search index".to_owned(),
+            },
+        }
+    }
+}
+
+async fn mend(engine: &Engine, thing: &Thing) -> Mended {
+    match thing {
+        Thing::Stray(stray) => files::mend(engine, stray).await,
+        Thing::Log(log) => files::remove(log.path.clone(), log.size).await,
+        Thing::Store { .. } => match engine.store().tend().await {
+            Ok(tended) => Mended {
+                freed: tended.before.saturating_sub(tended.after),
+                ..Mended::done(format!(
+                    "{}, search index merged; {} now",
+                    if tended.folded {
+                        "log folded in"
+                    } else {
+                        "log in use, folded in as far as that allows"
+                    },
+                    amount(tended.after)
+                ))
+            },
+            Err(error) => Mended::failed(&error),
+        },
+    }
+}
