@@ -10,6 +10,7 @@ mod message;
 mod observe;
 mod parent;
 mod report;
+mod server;
 mod transport;
 mod types;
 
@@ -22,6 +23,10 @@ pub use judge::{Evidence, Verdict, judge};
 pub use message::{Message, MessageError, MessageInfo, Part, Tokens, ToolState, Usage};
 pub use observe::{Observer, Progress};
 pub use report::{AbortVerdict, DriveOutcome, Ended, Fenced, Refusal, RunLog, RunSpec, Signal};
+pub use server::{
+    Gate, LINGER, Launcher, SESSION_MARK, ServeLauncher, ServerSpec, WORKER, credentials, lasting,
+    listens, open_directory,
+};
 pub use transport::{Method, Reply, Request, Transport, TransportError};
 pub use types::{
     AgentInfo, ApiError, Ask, Child, HostError, PromptBody, PromptModel, SessionTime, Status,

@@ -57,6 +57,13 @@ pub struct Spec {
     pub root: SessionId,
     /// Which host installation may run it: a digest of HOME and the XDG folders.
     pub host: String,
+    /// The host process that it was asked for in: its environment is the one to run in. None in records of
+    /// before this was kept.
+    #[serde(default)]
+    pub origin: Option<String>,
+    /// The names of the credentials in that environment, without which a model may not be reached.
+    #[serde(default)]
+    pub credentials: Vec<String>,
     /// The persona that does it.
     pub agent: String,
     /// The agent's own model, or the parent's where it has none.
@@ -135,6 +142,9 @@ pub struct Delegation {
     pub ended_at: Option<Timestamp>,
     /// Running time of earlier attempts, in milliseconds.
     pub spent_ms: u64,
+    /// What cut the last attempt off, if one was cut off.
+    #[serde(default)]
+    pub interrupted: Option<String>,
 }
 
 /// What happened; the log of these is the delegation's timeline.
@@ -247,6 +257,7 @@ impl Delegation {
             decided_at: None,
             ended_at: None,
             spent_ms: 0,
+            interrupted: None,
         }
     }
 
@@ -284,6 +295,7 @@ impl Delegation {
                 self.phase = Phase::Waiting { why: why.clone() };
                 self.attempt = attempt.next();
                 self.runner = None;
+                self.interrupted = Some(why.clone());
                 self.spent_ms = self.spent_ms.saturating_add(*ran_ms);
             }
             Event::Decided {

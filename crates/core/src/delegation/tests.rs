@@ -14,6 +14,8 @@ fn spec(max_attempts: u32) -> Spec {
         parent: "ses_parent".parse::<SessionId>().unwrap(),
         root: "ses_parent".parse::<SessionId>().unwrap(),
         host: "host".into(),
+        origin: None,
+        credentials: Vec::new(),
         agent: "explore".into(),
         model: None,
         prompt: "look".into(),

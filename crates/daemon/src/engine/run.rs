@@ -335,7 +335,12 @@ fn run_spec(
         model,
         system: None,
         prompt,
-        continuation: title::continuation("the program it ran in was closed or crashed"),
+        continuation: title::continuation(
+            record
+                .interrupted
+                .as_deref()
+                .unwrap_or("the program it ran in was closed or crashed"),
+        ),
         child: record.child.clone(),
         fresh,
         spent_ms: record.spent_ms + base_ms,

@@ -90,6 +90,8 @@ pub(crate) fn spec(name: &str, parent: &str, prompt: &str) -> Spec {
         parent: session(parent),
         root: session(parent),
         host: "host".into(),
+        origin: None,
+        credentials: Vec::new(),
         agent: "explore".into(),
         model: None,
         prompt: prompt.into(),

@@ -1,0 +1,315 @@
+//! A server of Brigade's own: the host's program without a window, for work that its host has left.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use brigade_os::process::ProcessId;
+use brigade_os::spawn::{Gated, gated};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::http::HttpTransport;
+use super::transport::{Method, Request, Transport, TransportError};
+
+/// How long one look for a sign of life may take. A request to a server that is booting can hang for minutes.
+const LOOK: Duration = Duration::from_secs(2);
+/// The pause between two looks; the server takes 4 to 6 s to listen.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How long a directory may take to open: with the registry of packages out of reach the host tries for 70 s.
+const OPEN: Duration = Duration::from_secs(120);
+
+/// What says to the bridge that it is inside a server of Brigade's own: the server's name.
+pub const WORKER: &str = "BRIGADE_WORKER";
+/// How long a server without a daemon stays, in milliseconds.
+pub const LINGER: &str = "BRIGADE_LINGER_MS";
+/// What marks the shells of children, by their session.
+pub const SESSION_MARK: &str = "BRIGADE_SESSION";
+
+/// A server to be started.
+#[derive(Clone)]
+pub struct ServerSpec {
+    /// Its name.
+    pub id: String,
+    /// The host's program.
+    pub executable: PathBuf,
+    /// Its whole environment but for what is said here besides.
+    pub variables: BTreeMap<String, String>,
+    /// The loopback port to listen on.
+    pub port: u16,
+    /// The password of its API.
+    pub password: String,
+    /// How long it stays without a daemon.
+    pub linger: Duration,
+    /// Where its outputs go.
+    pub log: PathBuf,
+}
+
+impl std::fmt::Debug for ServerSpec {
+    /// Leaves password and environment out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerSpec")
+            .field("id", &self.id)
+            .field("executable", &self.executable)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A started process that does nothing before its gate is opened, and ends if it is dropped.
+pub trait Gate: Send {
+    /// The process; it stays the same.
+    fn process(&self) -> ProcessId;
+
+    /// Lets it go to work.
+    fn open(self: Box<Self>) -> BoxFuture<'static, io::Result<()>>;
+}
+
+/// How servers are started and reached.
+pub trait Launcher: Send + Sync {
+    /// Starts the process of a server, up to its gate.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn launch(&self, spec: &ServerSpec) -> io::Result<Box<dyn Gate>>;
+
+    /// The way to a server's API.
+    ///
+    /// # Errors
+    /// When there can be none.
+    fn reach(&self, port: u16, password: &str) -> Result<Arc<dyn Transport>, TransportError>;
+}
+
+/// Starts OpenCode's servers through a program that waits at the gate and then becomes the host's.
+#[derive(Debug, Clone)]
+pub struct ServeLauncher {
+    /// The program, with the arguments before those that name what it is to become.
+    pub program: PathBuf,
+    /// These arguments.
+    pub args: Vec<OsString>,
+}
+
+impl Gate for Gated {
+    fn process(&self) -> ProcessId {
+        self.id
+    }
+
+    fn open(self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
+        // Whoever lets go of the handle leaves the collecting of its end to the runtime.
+        async move { Gated::open(*self).await.map(drop) }.boxed()
+    }
+}
+
+impl Launcher for ServeLauncher {
+    fn launch(&self, spec: &ServerSpec) -> io::Result<Box<dyn Gate>> {
+        let own = [
+            (WORKER, spec.id.clone()),
+            (LINGER, spec.linger.as_millis().to_string()),
+            ("OPENCODE_SERVER_PASSWORD", spec.password.clone()),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        let serve = [
+            spec.executable.clone().into_os_string(),
+            "serve".into(),
+            "--hostname".into(),
+            "127.0.0.1".into(),
+            "--port".into(),
+            spec.port.to_string().into(),
+        ];
+        let started = gated(
+            &self.program,
+            self.args.iter().cloned().chain(serve),
+            spec.variables.clone().into_iter().chain(own),
+            &spec.log,
+        )?;
+        Ok(Box::new(started))
+    }
+
+    fn reach(&self, port: u16, password: &str) -> Result<Arc<dyn Transport>, TransportError> {
+        let base = format!("http://127.0.0.1:{port}");
+        Ok(Arc::new(HttpTransport::new(
+            base,
+            Some(password.to_owned()),
+        )?))
+    }
+}
+
+/// Waits until the server answers. There is no event for that: its listening is all it does.
+pub async fn listens(server: &dyn Transport) {
+    loop {
+        let look = server.call(Request {
+            method: Method::Get,
+            path: "/global/health".to_owned(),
+            directory: "/".to_owned(),
+            body: None,
+            timeout: LOOK,
+        });
+        match look.await {
+            Ok(reply) if reply.status == 200 => return,
+            Ok(reply) => tracing::debug!(status = reply.status, "the server is not ready"),
+            Err(error) => tracing::trace!(%error, "the server does not listen yet"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Has the server open a directory, and with it load the plugins that are configured for it.
+///
+/// # Errors
+/// What the server says, or why it can't be reached.
+pub async fn open_directory(server: &dyn Transport, directory: &str) -> Result<(), String> {
+    let asked = server.call(Request {
+        method: Method::Get,
+        path: "/session/status".to_owned(),
+        directory: directory.to_owned(),
+        body: None,
+        timeout: OPEN,
+    });
+    match asked.await {
+        Ok(reply) if reply.status < 300 => Ok(()),
+        Ok(reply) => Err(format!(
+            "it answered {} when it was to open {directory}",
+            reply.status
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What belongs to one process of the host, or to the terminal it was started in, and to no other.
+const FLEETING: [&str; 32] = [
+    "_",
+    "AGENT",
+    "COLORTERM",
+    "COLUMNS",
+    "GNOME_TERMINAL_SCREEN",
+    "GNOME_TERMINAL_SERVICE",
+    "INIT_CWD",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LINES",
+    "OLDPWD",
+    "OPENCODE",
+    "OPENCODE_ACP_PROFILE",
+    "OPENCODE_CLIENT",
+    "OPENCODE_EDITOR_SSE_PORT",
+    "OPENCODE_PID",
+    "OPENCODE_ROUTE",
+    "OPENCODE_WORKSPACE_ID",
+    "PWD",
+    "SHLVL",
+    "SSH_CLIENT",
+    "SSH_CONNECTION",
+    "SSH_TTY",
+    "STY",
+    "SYSTEMD_EXEC_PID",
+    "TERM",
+    "VTE_VERSION",
+    "WINDOW",
+    "WINDOWID",
+    "WINDOWPATH",
+    "XDG_SESSION_ID",
+    "ZELLIJ",
+];
+/// The same by the beginning of their names.
+const FLEETING_PREFIXES: [&str; 15] = [
+    "ALACRITTY_",
+    "BRIGADE_",
+    "GHOSTTY_",
+    "ITERM_",
+    "KITTY_",
+    "KONSOLE_",
+    "LC_TERMINAL",
+    "OPENCODE_SERVER_",
+    "SHELL_SESSION_",
+    "TERM_",
+    "TMUX",
+    "VSCODE_",
+    "WEZTERM_",
+    "ZELLIJ_",
+    "npm_",
+];
+
+/// What of a host's environment a server of its kind is started with.
+pub fn lasting(variables: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let fleeting = |name: &str| {
+        FLEETING.contains(&name)
+            || FLEETING_PREFIXES
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+    };
+    variables
+        .iter()
+        .filter(|(name, _)| !fleeting(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// The names of those variables that look like credentials: without them a model may not be reached.
+pub fn credentials(variables: &BTreeMap<String, String>) -> Vec<String> {
+    const ENDINGS: [&str; 6] = [
+        "_KEY",
+        "_TOKEN",
+        "_SECRET",
+        "_PASSWORD",
+        "_CREDENTIALS",
+        "_PAT",
+    ];
+    let secret = |name: &str| {
+        let name = name.to_ascii_uppercase();
+        ENDINGS.iter().any(|ending| name.ends_with(ending)) || name.starts_with("AWS_")
+    };
+    lasting(variables)
+        .into_iter()
+        .filter(|(name, value)| secret(name) && !value.is_empty())
+        .map(|(name, _)| name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn a_server_gets_the_persons_surroundings_and_nothing_of_a_terminal_or_a_process() {
+        let host = variables(&[
+            ("PATH", "/bin"),
+            ("OPENAI_API_KEY", "sk"),
+            ("OPENCODE_CONFIG", "/c.json"),
+            ("TERM", "xterm"),
+            ("TMUX_PANE", "%1"),
+            ("OPENCODE_SERVER_PASSWORD", "theirs"),
+            ("BRIGADE_WORKER", "x"),
+        ]);
+        let kept = lasting(&host);
+        let names: Vec<&str> = kept.keys().map(String::as_str).collect();
+        assert_eq!(names, ["OPENAI_API_KEY", "OPENCODE_CONFIG", "PATH"]);
+        // What a server was started with is what it tells of itself.
+        assert_eq!(lasting(&kept), kept);
+    }
+
+    #[test]
+    fn credentials_are_known_by_name_and_never_by_value() {
+        let host = variables(&[
+            ("OPENAI_API_KEY", "sk"),
+            ("github_token", "gh"),
+            ("EMPTY_TOKEN", ""),
+            ("AWS_PROFILE", "dev"),
+            ("KEYBOARD", "us"),
+            ("OPENCODE_SERVER_PASSWORD", "p"),
+        ]);
+        assert_eq!(
+            credentials(&host),
+            ["AWS_PROFILE", "OPENAI_API_KEY", "github_token"]
+        );
+    }
+}
