@@ -42,6 +42,9 @@ pub(crate) enum Command {
     /// Run, start, stop or look at the daemon
     #[command(subcommand)]
     Daemon(Daemon),
+    /// Wait for a sign on standard input, then become this program (used by the daemon for its own servers)
+    #[command(hide = true)]
+    Gate(Gate),
     /// Print the completions for a shell
     Completions(Completions),
 }
@@ -182,6 +185,14 @@ pub(crate) struct Run {
     /// Leave the terminal, and say in one line when it is ready (used by what starts the daemon)
     #[arg(long, hide = true)]
     pub(crate) detached: bool,
+}
+
+/// `gate`.
+#[derive(Debug, Args)]
+pub(crate) struct Gate {
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<std::ffi::OsString>,
 }
 
 /// `completions`.

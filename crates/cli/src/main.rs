@@ -34,6 +34,10 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), CliError> {
+    // In the environment of somebody else's program: nothing of it is read.
+    if let Command::Gate(args) = command {
+        return commands::gate::run(&args);
+    }
     let mut context = Context {
         dirs: Dirs::from_env()?,
         out: Output::stdout(),
@@ -68,5 +72,6 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), CliErro
         Command::Gc(args) => commands::gc::run(args, context).await,
         Command::Daemon(command) => commands::daemon::control(&command, context).await,
         Command::Completions(args) => commands::completions::run(&args, context),
+        Command::Gate(args) => commands::gate::run(&args),
     }
 }

@@ -13,13 +13,16 @@ mod logging;
 mod parts;
 mod processes;
 mod project;
+mod servers;
 mod troubles;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use brigade_agents::opencode::{Launcher, ServeLauncher};
 use brigade_core::clock::Clock;
 use brigade_os::lock::Lock;
 use brigade_os::paths::{Dirs, PathError, ensure_private_dir};
@@ -55,16 +58,32 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// What IDs are drawn from.
     pub seed: u64,
+    /// What starts servers of Brigade's own.
+    pub launcher: Arc<dyn Launcher>,
+    /// The `brigade` program, for the bridges in these servers.
+    pub program: PathBuf,
 }
 
 impl Options {
-    /// The system's clock, and a seed of its own.
-    pub fn new(dirs: Dirs, ready: impl FnOnce(&Path) + Send + 'static) -> Self {
+    /// The system's clock, and a seed of its own. `program` is the `brigade` binary, which also becomes the
+    /// host's program for servers of Brigade's own, behind the arguments `gate`.
+    pub fn new(
+        dirs: Dirs,
+        program: PathBuf,
+        gate: impl IntoIterator<Item = OsString>,
+        ready: impl FnOnce(&Path) + Send + 'static,
+    ) -> Self {
+        let launcher = ServeLauncher {
+            program: program.clone(),
+            args: gate.into_iter().collect(),
+        };
         Self {
             dirs,
             ready: Box::new(ready),
             clock: Arc::new(SystemClock),
             seed: rand::random(),
+            launcher: Arc::new(launcher),
+            program,
         }
     }
 }
@@ -109,6 +128,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
         ready,
         clock,
         seed,
+        launcher,
+        program,
     } = options;
     dirs.prepare_runtime()?;
     let lock_path = dirs.lock();
@@ -134,6 +155,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
         clock,
         chance: Chance::seeded(seed),
         troubles,
+        launcher,
+        program,
     };
     let result = serve(&dirs, parts, ready).await;
     store.close().await;
@@ -153,6 +176,8 @@ struct Given {
     clock: Arc<dyn Clock>,
     chance: Chance,
     troubles: Troubles,
+    launcher: Arc<dyn Launcher>,
+    program: PathBuf,
 }
 
 async fn serve(
@@ -166,6 +191,8 @@ async fn serve(
         clock,
         chance,
         troubles,
+        launcher,
+        program,
     } = given;
     let (hub, signals) = Hub::new(SystemProcesses::shared());
     let stopping = CancellationToken::new();
@@ -177,6 +204,9 @@ async fn serve(
         chance,
         configs: configs.clone(),
         hub,
+        launcher,
+        logs: dirs.logs(),
+        variables: servers::variables(dirs, &program),
         tasks: tasks.clone(),
         stopping: stopping.clone(),
         activity: Arc::clone(&activity),
@@ -229,6 +259,7 @@ async fn serve(
     if tokio::time::timeout(DRAIN, server).await.is_err() {
         tracing::warn!("some requests did not end in time and are cut off");
     }
+    engine.servers().leave().await;
     tasks.close();
     if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
         tracing::warn!("some work did not end in time; the next daemon takes it up");
@@ -286,7 +317,8 @@ async fn idle(engine: &Engine, activity: &Notify, limit: Option<Duration>) {
         let quiet = tokio::time::timeout(limit, activity.notified())
             .await
             .is_err();
-        if quiet && engine.active() == 0 && engine.hub().connections().is_empty() {
+        let hosts = engine.hub().connections();
+        if quiet && engine.active() == 0 && hosts.iter().all(|host| host.is_worker()) {
             return;
         }
     }

@@ -1,7 +1,10 @@
 //! What the daemon's services are made of: each takes what it needs.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use brigade_agents::opencode::Launcher;
 use brigade_core::clock::Clock;
 use brigade_store::Store;
 use tokio::sync::Notify;
@@ -22,6 +25,10 @@ pub(crate) struct Parts {
     pub(crate) hub: Hub,
     pub(crate) tasks: TaskTracker,
     pub(crate) stopping: CancellationToken,
+    /// What starts servers of our own, where their logs go, and how their bridges find this daemon.
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) logs: PathBuf,
+    pub(crate) variables: BTreeMap<String, String>,
     /// Notified whenever something happens, so that idleness can be measured.
     pub(crate) activity: Arc<Notify>,
     pub(crate) troubles: Troubles,

@@ -64,6 +64,20 @@ pub struct Status {
     pub troubles: Vec<String>,
     /// The connected bridges.
     pub bridges: Vec<BridgeStatus>,
+    /// The servers of Brigade's own.
+    #[serde(default)]
+    pub servers: Vec<ServerStatus>,
+}
+
+/// A server of Brigade's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its name; also in the name of its log.
+    pub id: String,
+    /// Its process; none while it is being started.
+    pub pid: Option<u32>,
+    /// How many delegations run on it.
+    pub running: usize,
 }
 
 /// One connected bridge.

@@ -32,7 +32,14 @@ pub(crate) fn run(args: &Run, context: Context) -> Result<(), CliError> {
     // A program that reads our output is told as a starter is; it hears the rest as remarks.
     let told = args.detached || !context.out.terminal;
     let detached = args.detached;
-    let options = brigade_daemon::Options::new(context.dirs, move |socket| {
+    let program = std::env::current_exe().map_err(|error| {
+        CliError::new(
+            Kind::Failed,
+            format!("this program's own file is not known: {error}"),
+        )
+    })?;
+    let gate = ["gate".into(), "--".into()];
+    let options = brigade_daemon::Options::new(context.dirs, program, gate, move |socket| {
         if told {
             let socket = socket.to_owned();
             announce(&Handshake::Ready { socket }, detached);
@@ -179,6 +186,17 @@ fn print(out: &mut Output, status: &Status, now: &Now) -> Result<(), CliError> {
             bridge.mode, bridge.pid
         ))?;
     }
+    for server in &status.servers {
+        let name = out.paint(Tone::Faint, "Server  ");
+        let process = server.pid.map_or_else(
+            || "being started".to_owned(),
+            |pid| format!("process {pid}"),
+        );
+        out.line(&format!(
+            "{name} Brigade's own, {process}, {} running",
+            server.running
+        ))?;
+    }
     for trouble in &status.troubles {
         let name = out.paint(Tone::Bad, "Trouble ");
         out.line(&format!("{name} {}", harmless(trouble)))?;
@@ -190,7 +208,7 @@ fn print(out: &mut Output, status: &Status, now: &Now) -> Result<(), CliError> {
 pub(crate) mod tests {
     use super::*;
     use crate::commands::list::tests::{at, now};
-    use brigade_protocol::daemon::{AgentStatus, BridgeStatus, DirectoryStatus};
+    use brigade_protocol::daemon::{AgentStatus, BridgeStatus, DirectoryStatus, ServerStatus};
 
     pub(crate) fn status() -> Status {
         let agent = |name: &str, class: &str, detail: &str| AgentStatus {
@@ -227,6 +245,11 @@ pub(crate) mod tests {
                         agent("general", "write-capable", "has edit"),
                     ],
                 }],
+            }],
+            servers: vec![ServerStatus {
+                id: "01997f".into(),
+                pid: Some(4_343),
+                running: 2,
             }],
         }
     }

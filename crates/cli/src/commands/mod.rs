@@ -4,6 +4,8 @@ pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod doctor;
+
+pub(crate) mod gate;
 pub(crate) mod gc;
 pub(crate) mod install;
 pub(crate) mod list;

@@ -6,6 +6,7 @@ mod delivery;
 mod hosts;
 mod killed_daemon;
 mod reading;
+mod servers;
 mod stage;
 mod tui;
 mod without;

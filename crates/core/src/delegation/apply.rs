@@ -12,8 +12,10 @@ use crate::id::{Attempt, SessionId};
 pub enum Command {
     /// A slot is free and a host is there: begin the first attempt, or the one after an interruption.
     Start {
-        /// The host process that is to run it.
+        /// The process that is to run it.
         runner: String,
+        /// Whether that is a server of Brigade's own.
+        own: bool,
     },
     /// The child session was made, or found by its metadata.
     ChildReady {
@@ -129,7 +131,7 @@ impl Delegation {
             return Err(Rejected::Decided(outcome.clone()));
         }
         match command {
-            Command::Start { runner } => self.start(runner),
+            Command::Start { runner, own } => self.start(runner, *own),
             Command::ChildReady { attempt, session } => {
                 self.fence(*attempt)?;
                 self.child_ready(session)
@@ -192,7 +194,7 @@ impl Delegation {
         }
     }
 
-    fn start(&self, runner: &str) -> Result<Transition, Rejected> {
+    fn start(&self, runner: &str, own: bool) -> Result<Transition, Rejected> {
         let attempt = match self.phase {
             Phase::Queued => self.attempt.next(),
             // The interruption has already counted up.
@@ -203,6 +205,7 @@ impl Delegation {
             events: vec![Event::Started {
                 attempt,
                 runner: runner.to_owned(),
+                own,
             }],
             effects: vec![Effect::Launch { attempt }],
         })

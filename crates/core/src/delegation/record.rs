@@ -132,7 +132,7 @@ pub struct Delegation {
     pub attempt: Attempt,
     /// The child session, once there is one.
     pub child: Option<SessionId>,
-    /// The host process that runs the current attempt: pid and start time, as `brigade-os` writes them.
+    /// The process that runs the current attempt: pid and start time, as `brigade-os` writes them.
     pub runner: Option<String>,
     /// When the first attempt began.
     pub started_at: Option<Timestamp>,
@@ -157,8 +157,11 @@ pub enum Event {
     Started {
         /// Its number.
         attempt: Attempt,
-        /// The host process that is to run it.
+        /// The process that is to run it.
         runner: String,
+        /// Whether that is a server of Brigade's own.
+        #[serde(default)]
+        own: bool,
     },
     /// The child session exists.
     ChildReady {
@@ -277,7 +280,9 @@ impl Delegation {
     pub fn evolve(&mut self, event: &Event, at: Timestamp) {
         match event {
             Event::Registered => {}
-            Event::Started { attempt, runner } => {
+            Event::Started {
+                attempt, runner, ..
+            } => {
                 self.state = State::Running;
                 self.phase = Phase::Starting;
                 self.attempt = *attempt;

@@ -33,6 +33,8 @@ impl Delegation {
             parent: root.clone(),
             root,
             host: String::new(),
+            origin: None,
+            credentials: Vec::new(),
             agent: header.agent.as_str().to_owned(),
             model: header
                 .model

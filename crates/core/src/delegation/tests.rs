@@ -63,7 +63,7 @@ fn end() -> impl Strategy<Value = RunEnd> {
 
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
-        3 => Just(Command::Start { runner: "1:1".into() }),
+        3 => Just(Command::Start { runner: "1:1".into(), own: false }),
         3 => attempt().prop_map(|attempt| Command::ChildReady {
             attempt,
             session: "ses_child".parse().unwrap(),

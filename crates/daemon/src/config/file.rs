@@ -23,6 +23,8 @@ pub(super) struct File {
     #[serde(default)]
     daemon: Daemon,
     #[serde(default)]
+    server: Server,
+    #[serde(default)]
     agent: BTreeMap<String, Agent>,
 }
 
@@ -65,6 +67,13 @@ struct Guard {
 struct Daemon {
     idle_exit: Option<Limit>,
     log: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Server {
+    enabled: Option<bool>,
+    linger: Option<Limit>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -121,6 +130,11 @@ impl File {
             self.daemon.idle_exit.map(|limit| limit.0),
         );
         set(&mut config.daemon.log, self.daemon.log);
+        set(&mut config.server.enabled, self.server.enabled);
+        set(
+            &mut config.server.linger,
+            self.server.linger.map(|limit| limit.0),
+        );
         for (name, agent) in self.agent {
             let target = config.agents.entry(name).or_default();
             target.run = agent.run.or(target.run);

@@ -100,6 +100,16 @@ pub struct Daemon {
     pub log: String,
 }
 
+/// `[server]`: the servers of Brigade's own. The person's file alone decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Whether there are any. Without them what a host leaves behind waits for the next one. Default true.
+    pub enabled: bool,
+    /// How long one stays that nothing needs, and one that has lost its daemon; none for no limit.
+    /// Default 2 minutes.
+    pub linger: Option<Duration>,
+}
+
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -111,6 +121,8 @@ pub struct Config {
     pub guard: Guard,
     /// `[daemon]`.
     pub daemon: Daemon,
+    /// `[server]`.
+    pub server: Server,
     /// `[agent.NAME]`.
     pub agents: BTreeMap<String, AgentConfig>,
 }
@@ -136,6 +148,10 @@ impl Default for Config {
             daemon: Daemon {
                 idle_exit: Some(Duration::from_mins(30)),
                 log: "info".to_owned(),
+            },
+            server: Server {
+                enabled: true,
+                linger: Some(Duration::from_mins(2)),
             },
             agents: BTreeMap::new(),
         }
@@ -336,6 +352,9 @@ mod tests {
             [daemon]
             idle_exit = "0"
             log = "debug"
+            [server]
+            enabled = false
+            linger = "1m"
             [agent.explore]
             run = "refuse"
             max_run = "1h30m"
@@ -350,6 +369,8 @@ mod tests {
         assert_eq!(config.notice.wake, Wake::Each);
         assert_eq!(config.guard.mcp, McpPolicy::Named);
         assert_eq!(config.daemon.idle_exit, None);
+        assert!(!config.server.enabled);
+        assert_eq!(config.server.linger, Some(Duration::from_mins(1)));
         assert_eq!(config.max_run_ms("explore"), Some(5_400_000));
         assert_eq!(config.max_run_ms("other"), Some(90_000));
         assert_eq!(config.run_mode("explore"), Some(RunMode::Refuse));

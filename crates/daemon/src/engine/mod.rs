@@ -33,9 +33,11 @@ use crate::delivery::Delivery;
 use crate::failpoint;
 use crate::hosts::{Hub, lock};
 use crate::parts::Parts;
+use crate::servers::{ServerParts, Servers};
 use crate::troubles::Troubles;
 pub(crate) use ledgers::Ledgers;
 pub(crate) use register::{NotStarted, Request as DelegateRequest};
+pub(crate) use schedule::Prospect;
 
 /// How long a failed write waits before it is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -128,6 +130,7 @@ struct Inner {
     hub: Hub,
     delivery: Delivery,
     ledgers: Ledgers,
+    servers: Servers,
     troubles: Troubles,
     entries: Mutex<HashMap<DelegationId, Arc<Entry>>>,
     schedule: schedule::Schedule,
@@ -140,6 +143,18 @@ impl Engine {
     /// An engine that has recovered nothing yet.
     pub(crate) fn new(parts: Parts) -> Self {
         let delivery = Delivery::new(&parts);
+        let servers = Servers::new(ServerParts {
+            store: parts.store.clone(),
+            hub: parts.hub.clone(),
+            clock: Arc::clone(&parts.clock),
+            launcher: parts.launcher,
+            troubles: parts.troubles.clone(),
+            tasks: parts.tasks.clone(),
+            stopping: parts.stopping.clone(),
+            logs: parts.logs,
+            variables: parts.variables,
+            config: parts.configs.user().server.clone(),
+        });
         Self(Arc::new(Inner {
             store: parts.store,
             clock: parts.clock,
@@ -148,6 +163,7 @@ impl Engine {
             hub: parts.hub,
             delivery,
             ledgers: Ledgers::default(),
+            servers,
             troubles: parts.troubles,
             entries: Mutex::default(),
             schedule: schedule::Schedule::default(),
@@ -175,6 +191,11 @@ impl Engine {
     /// The notices.
     pub(crate) fn delivery(&self) -> &Delivery {
         &self.0.delivery
+    }
+
+    /// The servers of our own.
+    pub(crate) fn servers(&self) -> &Servers {
+        &self.0.servers
     }
 
     /// What goes wrong right now.

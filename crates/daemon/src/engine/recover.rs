@@ -16,6 +16,7 @@ impl Engine {
     /// # Errors
     /// When the store can't be read: the daemon must not start then.
     pub(crate) async fn recover(&self) -> Result<(), StoreError> {
+        self.0.servers.recover().await?;
         let rows = self.0.store.load_active().await?;
         let count = rows.len();
         for row in rows {
@@ -33,6 +34,10 @@ impl Engine {
                 self.enqueue(&id, row.order);
             } else if record.holds_slot() {
                 self.occupy(&id, row.order);
+                let runner = record.runner.as_ref();
+                if let Some(process) = runner.and_then(|runner| runner.parse().ok()) {
+                    self.0.servers.hold(&process, &id);
+                }
             }
             for effect in effects {
                 match effect {

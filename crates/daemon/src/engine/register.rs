@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use brigade_agents::opencode::ApiError;
+use brigade_agents::opencode::{ApiError, credentials};
 use brigade_core::delegation::{Access, Delegation, Model, Spec};
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_core::permission::Plan;
@@ -119,6 +119,8 @@ impl Engine {
             parent: request.session.clone(),
             root: request.session,
             host: connection.host_key.clone(),
+            origin: Some(connection.process.to_string()),
+            credentials: credentials(&connection.host.env),
             agent: request.agent.clone(),
             model,
             prompt: request.prompt,

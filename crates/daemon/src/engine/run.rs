@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use brigade_agents::opencode::{Api, ApiError, DriveOutcome, RunSpec, Signal, drive};
+use brigade_agents::opencode::{Api, ApiError, DriveOutcome, RunSpec, SESSION_MARK, Signal, drive};
 use brigade_core::delegation::{Command, Delegation, Model, RunEnd};
 use brigade_core::id::Attempt;
 use brigade_core::permission::Rule;
 use brigade_core::text::title;
-use brigade_os::process::ProcessId;
+use brigade_os::process::{ProcessId, marked};
 use tokio::sync::mpsc;
 
 use super::child_rules::{shell_rules, with_denies};
@@ -197,11 +197,15 @@ impl Engine {
     }
 
     async fn interrupt(&self, entry: &Arc<Entry>, attempt: Attempt, why: &str, ran_ms: u64) {
+        let why = match left_behind(&entry.record().await).await {
+            Some(left) => format!("{why}; {left}"),
+            None => why.to_owned(),
+        };
         tracing::warn!(id = %entry.id, %attempt, why, "a run was interrupted");
         lock(&entry.live).ran_ms = 0;
         let command = Command::Interrupt {
             attempt,
-            why: why.to_owned(),
+            why,
             ran_ms,
         };
         self.insist(&entry.id, command, None).await;
@@ -267,6 +271,20 @@ impl Engine {
             tracing::warn!(id = %entry.id, %error, "progress could not be written down");
         }
     }
+}
+
+/// What the child's shell has started and its host has left running. It is told, not ended: what it does is
+/// not known.
+async fn left_behind(record: &Delegation) -> Option<String> {
+    let child = record.child.clone()?;
+    let marked = tokio::task::spawn_blocking(|| marked(SESSION_MARK)).await;
+    let commands: Vec<String> = marked
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|process| process.value == child.as_str())
+        .map(|process| format!("process {} ({})", process.id.pid, process.command))
+        .collect();
+    (!commands.is_empty()).then(|| format!("its shell commands still run: {}", commands.join(", ")))
 }
 
 /// Waits for the proof that a process is gone, and says it.

@@ -1,16 +1,21 @@
 //! Slots: how many run at once, and who is next. First come, first served; one that has no host to
 //! run on does not hold up those behind it.
+//!
+//! A first attempt goes to the person's own host; what was cut off once goes on in a server of our own,
+//! which no terminal takes with it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use brigade_core::delegation::{Command, Delegation};
-use brigade_core::id::{DelegationId, ProjectId, SessionId};
+use brigade_core::delegation::{Command, Delegation, Phase, Spec};
+use brigade_core::id::DelegationId;
+use brigade_os::process::ProcessId;
 
 use super::{DispatchError, Engine, Entry};
 use crate::hosts::lock;
+use crate::servers::Place;
 
 /// Who holds a slot and who waits for one.
 #[derive(Default)]
@@ -27,18 +32,34 @@ struct State {
     waiting: BTreeMap<i64, DelegationId>,
     order: std::collections::HashMap<DelegationId, i64>,
     holding: HashSet<DelegationId>,
+    /// Processes whose exit is awaited.
+    exits: HashSet<ProcessId>,
 }
 
 impl Entry {
-    /// Where it may run, if it waits for that: installation, project and parent session.
-    async fn startable_at(&self) -> Option<(String, ProjectId, SessionId)> {
+    /// What it asks for, if it waits to be started, and whether it never was before.
+    async fn startable(&self) -> Option<(Spec, bool)> {
         let active = self.active.lock().await;
-        let spec = &active.delegation.spec;
-        active
-            .delegation
-            .is_startable()
-            .then(|| (spec.host.clone(), spec.project.clone(), spec.parent.clone()))
+        let record = &active.delegation;
+        let first = matches!(record.phase, Phase::Queued);
+        record.is_startable().then(|| (record.spec.clone(), first))
     }
+}
+
+/// Where a delegation that waits for its start stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Prospect {
+    /// This process can run it; `own` says whether it is a server of our own.
+    Ready {
+        /// The process.
+        process: ProcessId,
+        /// Whether it is a server of our own.
+        own: bool,
+    },
+    /// Its host lives and is not connected: nothing may be concluded from that.
+    HostSilent(ProcessId),
+    /// There is no place yet.
+    Waiting(Place),
 }
 
 impl Engine {
@@ -58,6 +79,7 @@ impl Engine {
 
     /// A slot was freed; the delegation waits again if it was only interrupted.
     pub(super) fn free_slot(&self, entry: &Arc<Entry>, after: &Delegation) {
+        self.0.servers.release(&entry.id);
         {
             let mut state = lock(&self.0.schedule.state);
             state.holding.remove(&entry.id);
@@ -102,16 +124,22 @@ impl Engine {
                 break;
             };
             passed = order;
-            let place = match self.entry(&id) {
-                Some(entry) => entry.startable_at().await,
+            let startable = match self.entry(&id) {
+                Some(entry) => entry.startable().await,
                 None => None,
             };
-            let Some((host, project, parent)) = place else {
+            let Some((spec, first)) = startable else {
                 lock(&self.0.schedule.state).waiting.remove(&order);
                 continue;
             };
-            let Some(host) = self.0.hub.candidate(&host, &project, &parent) else {
-                continue;
+            let prospect = self.prospect(&spec, first, |spec| self.0.servers.demand(spec));
+            let (process, own) = match prospect {
+                Prospect::Ready { process, own } => (process, own),
+                Prospect::HostSilent(process) => {
+                    self.await_exit(process);
+                    continue;
+                }
+                Prospect::Waiting(_) => continue,
             };
             {
                 let mut state = lock(&self.0.schedule.state);
@@ -119,11 +147,13 @@ impl Engine {
                 state.holding.insert(id.clone());
             }
             let start = Command::Start {
-                runner: host.process.to_string(),
+                runner: process.to_string(),
+                own,
             };
             if let Err(error) = self.dispatch(&id, start).await {
                 let mut state = lock(&self.0.schedule.state);
                 state.holding.remove(&id);
+                self.0.servers.release(&id);
                 if let DispatchError::Store(error) = error {
                     state.waiting.insert(order, id.clone());
                     drop(state);
@@ -141,6 +171,58 @@ impl Engine {
                 self.0.troubles.clear(id.as_str());
             }
         }
+    }
+
+    /// Where a delegation that waits for its start stands; `place` asks the servers of our own.
+    pub(crate) fn prospect(
+        &self,
+        spec: &Spec,
+        first: bool,
+        place: impl Fn(&Spec) -> Place,
+    ) -> Prospect {
+        let host = || {
+            let host = self.0.hub.host_for(spec)?;
+            let process = host.process;
+            Some(Prospect::Ready {
+                process,
+                own: false,
+            })
+        };
+        if first {
+            if let Some(ready) = host() {
+                return ready;
+            }
+            let origin: Option<ProcessId> = spec.origin.as_ref().and_then(|at| at.parse().ok());
+            if let Some(origin) = origin
+                && self.0.hub.of_process(&origin).is_none()
+                && self.0.hub.processes().is_alive(&origin)
+            {
+                return Prospect::HostSilent(origin);
+            }
+        }
+        match place(spec) {
+            Place::Ready(process) => Prospect::Ready { process, own: true },
+            Place::Coming => Prospect::Waiting(Place::Coming),
+            // The next best: a host that a person has open.
+            other => host().unwrap_or(Prospect::Waiting(other)),
+        }
+    }
+
+    /// Looks again who can start once a process is gone.
+    pub(super) fn await_exit(&self, process: ProcessId) {
+        if !lock(&self.0.schedule.state).exits.insert(process) {
+            return;
+        }
+        let engine = self.clone();
+        let exit = self.0.hub.processes().wait_exit(process);
+        self.spawn(async move {
+            if let Err(error) = exit.await {
+                tracing::error!(%process, %error, "a host's exit can't be noticed; what waits for it waits until a host connects");
+                std::future::pending::<()>().await;
+            }
+            lock(&engine.0.schedule.state).exits.remove(&process);
+            engine.schedule();
+        });
     }
 
     fn schedule_after(&self, pause: Duration) {

@@ -29,6 +29,7 @@ impl Engine {
             Signal::Connected(connection) => self.connected(&connection),
             Signal::Disconnected { process, sessions } => {
                 self.0.delivery.disconnected(&process);
+                self.await_exit(process);
                 for session in sessions {
                     self.0.delivery.poke(&session);
                 }
@@ -46,6 +47,7 @@ impl Engine {
                     }
                 });
             }
+            Signal::ServersChanged => self.schedule(),
             Signal::SessionChanged(session) => {
                 self.0.delivery.poke(&session);
                 self.0.ledgers.touch(self, &session);
@@ -115,6 +117,11 @@ impl Engine {
     ) -> Result<Catalogue, ApiError> {
         let project = project::of(directory).await;
         self.hub().set_project(directory, project.clone());
+        if connection.is_worker() {
+            // It runs what it is given: nobody asks it which agents there are.
+            self.schedule();
+            return Ok(Catalogue::default());
+        }
         let api = Api::new(Arc::clone(connection) as _, directory.to_owned());
         let (agents, mcp, tools) = tokio::join!(api.agents(), api.mcp_servers(), api.tool_ids());
         let agents = agents?;

@@ -6,10 +6,10 @@ use brigade_agents::opencode::AgentInfo;
 use brigade_core::permission::{McpPolicy, Plan, Request, Ruleset, RunMode, plan};
 
 /// A directory's agents. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Catalogue(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     agents: Vec<AgentInfo>,
     mcp_servers: Vec<String>,

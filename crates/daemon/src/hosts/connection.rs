@@ -102,6 +102,11 @@ impl Connection {
         self.host.mode == "run"
     }
 
+    /// Whether it is a server of Brigade's own: it runs what it is given and owns no session.
+    pub(crate) fn is_worker(&self) -> bool {
+        self.host.mode == "worker"
+    }
+
     /// Sends one message down. A closed connection swallows it: whoever needs an answer notices by
     /// [`Connection::closed`], everything else is pushed anew at the next registration.
     pub(crate) fn send(&self, message: Down) {

@@ -62,6 +62,9 @@ impl Hub {
     }
 
     fn session(&self, connection: &Connection, owned: &OwnedSession) {
+        if connection.is_worker() {
+            return;
+        }
         lock(&self.state).sessions.sighted(
             &owned.session,
             &connection.process,

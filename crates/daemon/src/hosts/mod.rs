@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod connection;
+mod environment;
 mod inbox;
 mod sessions;
 mod signal;
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use brigade_agents::opencode::Signal as RunSignal;
+use brigade_core::delegation::Spec;
 use brigade_core::id::{ProjectId, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::{Down, Register, ShellRule};
@@ -21,6 +23,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use catalogue::Catalogue;
 pub(crate) use connection::{Connection, lock};
+use environment::Environments;
+pub(crate) use environment::{Environment, EnvironmentKey};
 pub(crate) use sessions::Ownership;
 use sessions::Sessions;
 pub(crate) use signal::Signal;
@@ -33,6 +37,7 @@ struct State {
     connections: HashMap<String, Arc<Connection>>,
     by_process: HashMap<ProcessId, Arc<Connection>>,
     sessions: Sessions,
+    environments: Environments,
     routes: HashMap<String, mpsc::Sender<RunSignal>>,
     projects: HashMap<String, ProjectId>,
     /// How often a living process has disposed of a directory.
@@ -76,6 +81,12 @@ impl Hub {
         heard.await.is_ok()
     }
 
+    /// Something about our own servers has changed.
+    pub(crate) fn servers_changed(&self) {
+        self.signal(Signal::ServersChanged);
+        self.bump();
+    }
+
     fn signal(&self, signal: Signal) {
         if self.signals.send(signal).is_err() {
             tracing::debug!("the engine is gone; a signal is dropped");
@@ -99,6 +110,7 @@ impl Hub {
         request: Register,
     ) -> Arc<Connection> {
         let host_key = host_key(&request.host.home, &request.host.env);
+        let environment = Environment::of(&request.host, &host_key);
         let connection = Arc::new(Connection::new(
             id.to_owned(),
             process,
@@ -120,7 +132,8 @@ impl Hub {
             state
                 .disposals
                 .retain(|(process, _), _| processes.is_alive(process));
-            for owned in &request.sessions {
+            state.environments.note(process, environment);
+            for owned in request.sessions.iter().filter(|_| !connection.is_worker()) {
                 state.sessions.sighted(
                     &owned.session,
                     &process,
@@ -258,6 +271,24 @@ impl Hub {
         lock(&self.state).projects.get(directory).cloned()
     }
 
+    /// The environment in which a delegation can run on a server of our own, if it is known.
+    pub(crate) fn environment(&self, spec: &Spec) -> Option<Arc<Environment>> {
+        lock(&self.state).environments.fit(spec)
+    }
+
+    /// The environment that a process has shown.
+    pub(crate) fn environment_of(&self, process: &ProcessId) -> Option<Arc<Environment>> {
+        lock(&self.state).environments.of_process(process)
+    }
+
+    /// A person's host that can run a delegation: its parent's owner, else one that has the project open
+    /// and credentials of the same names.
+    pub(crate) fn host_for(&self, spec: &Spec) -> Option<Arc<Connection>> {
+        self.candidate_with(&spec.host, &spec.project, &spec.parent, |environment| {
+            environment.has(&spec.credentials)
+        })
+    }
+
     /// A host that can serve a session of this project: the session's owner where there is one, else
     /// any lasting host of the same installation that has a directory of the project open. A process that
     /// has just ended is none, even if its connection's end was not heard of yet.
@@ -266,6 +297,16 @@ impl Hub {
         host_key: &str,
         project: &ProjectId,
         session: &SessionId,
+    ) -> Option<Arc<Connection>> {
+        self.candidate_with(host_key, project, session, |_| true)
+    }
+
+    fn candidate_with(
+        &self,
+        host_key: &str,
+        project: &ProjectId,
+        session: &SessionId,
+        fits: impl Fn(&Environment) -> bool,
     ) -> Option<Arc<Connection>> {
         let state = lock(&self.state);
         if let Some(owner) = state.sessions.owner(session.as_str())
@@ -278,7 +319,12 @@ impl Hub {
         state
             .by_process
             .values()
-            .filter(|connection| connection.host_key == host_key && !connection.is_transient())
+            .filter(|connection| connection.host_key == host_key)
+            .filter(|connection| !connection.is_transient() && !connection.is_worker())
+            .filter(|connection| {
+                let environment = state.environments.of_process(&connection.process);
+                environment.is_some_and(|environment| fits(&environment))
+            })
             .filter(|connection| {
                 connection
                     .directories()

@@ -23,6 +23,8 @@ pub(crate) enum Signal {
         /// The directory.
         directory: String,
     },
+    /// A server of our own has come up, or gone, or may be tried again.
+    ServersChanged,
     /// A session's owner or activity changed.
     SessionChanged(String),
     /// A session was deleted in the host.

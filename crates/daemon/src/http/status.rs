@@ -34,8 +34,10 @@ pub(super) async fn handle(State(api): State<Api>) -> Result<Json<Status>, Failu
             .hub()
             .connections()
             .iter()
+            .filter(|connection| !connection.is_worker())
             .map(|connection| bridge(&api, connection))
             .collect(),
+        servers: api.engine.servers().list(),
     }))
 }
 

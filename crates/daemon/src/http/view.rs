@@ -1,10 +1,11 @@
 //! From rows of the store to what people see.
 
-use brigade_core::delegation::{Event, Phase, State, span};
+use brigade_core::delegation::{Event, Phase, Spec, State, span};
 use brigade_protocol::delegations::{Details, Progress, Summary, TimelineEntry};
 use brigade_store::{EventRow, Foreign, Listed, Row};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Prospect};
+use crate::servers::Place;
 
 /// One row of a list. What runs shows what it is doing this moment, which the store learns only now
 /// and then.
@@ -77,19 +78,48 @@ fn shown_progress(progress: &brigade_store::Progress) -> Progress {
     }
 }
 
+/// What a delegation needs for its start besides a slot, if it lacks anything.
+fn waits_for(engine: &Engine, spec: &Spec, first: bool) -> Option<String> {
+    let prospect = engine.prospect(spec, first, |spec| engine.servers().place(spec));
+    match prospect {
+        Prospect::Ready { .. } => None,
+        Prospect::HostSilent(process) => Some(format!(
+            "waiting for its host, process {}, which lives and is not connected",
+            process.pid
+        )),
+        Prospect::Waiting(place) => Some(match place {
+            Place::Coming | Place::Ready(_) => {
+                "waiting for Brigade's own server, which is being started".to_owned()
+            }
+            Place::Failing(why) => {
+                format!("waiting for a host: Brigade's own server can't be started ({why})")
+            }
+            Place::NoEnvironment if spec.credentials.is_empty() => {
+                "waiting for a host: the environment it was asked for in is not known any more; \
+                 open OpenCode in its project"
+                    .to_owned()
+            }
+            Place::NoEnvironment => format!(
+                "waiting for a host: the environment it was asked for in is not known any more; \
+                 open OpenCode in its project with {} set",
+                spec.credentials.join(", ")
+            ),
+            Place::Off => "waiting for a host".to_owned(),
+        }),
+    }
+}
+
 fn phase(engine: &Engine, row: &Row) -> String {
-    let spec = &row.delegation.spec;
-    let no_host = || {
-        engine
-            .hub()
-            .candidate(&spec.host, &spec.project, &spec.parent)
-            .is_none()
-    };
     match &row.delegation.phase {
-        Phase::Queued if no_host() => "queued, waiting for a host".to_owned(),
-        Phase::Queued => "queued".to_owned(),
-        Phase::Waiting { why } if no_host() => format!("waiting for a host: {why}"),
-        Phase::Waiting { why } => format!("waiting for a slot: {why}"),
+        Phase::Queued => match waits_for(engine, &row.delegation.spec, true) {
+            Some(what) => format!("queued, {what}"),
+            None => "queued".to_owned(),
+        },
+        Phase::Waiting { why } => {
+            let what = waits_for(engine, &row.delegation.spec, false);
+            let what = what.unwrap_or_else(|| "waiting for a slot".to_owned());
+            format!("{what}: {why}")
+        }
         Phase::Starting => "starting".to_owned(),
         Phase::Working => {
             let connected = row
@@ -158,7 +188,19 @@ pub(super) fn details(engine: &Engine, row: &Row, events: &[EventRow]) -> Detail
 fn detail(event: &Event) -> String {
     match event {
         Event::Registered => "accepted".to_owned(),
-        Event::Started { attempt, runner } => format!("attempt {attempt} in host process {runner}"),
+        Event::Started {
+            attempt,
+            runner,
+            own,
+        } => {
+            let place = if *own {
+                "Brigade's own server"
+            } else {
+                "its host"
+            };
+            let pid = runner.split(':').next().unwrap_or_default();
+            format!("attempt {attempt} in {place} (process {pid})")
+        }
         Event::ChildReady { session, .. } => format!("child session {session}"),
         Event::Prompted { attempt } => format!("attempt {attempt}: the host has the prompt"),
         Event::StopOrdered { cause, .. } => match cause {

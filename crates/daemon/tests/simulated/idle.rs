@@ -9,7 +9,7 @@ use brigade_testkit::simulated::{Faults, HostOptions, SimulatedHost, World};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::rig::dirs_in;
+use crate::rig::{NO_PROGRAM, dirs_in};
 
 /// Several times the limit that is set here.
 const LONG: Duration = Duration::from_secs(2);
@@ -26,7 +26,9 @@ async fn it_stays_for_a_bridge_and_for_work_and_goes_without() {
     std::fs::write(dirs.config_file(), "[daemon]\nidle_exit = \"200ms\"\n").unwrap();
     let world = Arc::new(World::new(project));
     let (ready, is_ready) = oneshot::channel();
-    let mut options = Options::new(dirs.clone(), |_| ready.send(()).unwrap());
+    let mut options = Options::new(dirs.clone(), NO_PROGRAM.into(), [], |_| {
+        ready.send(()).unwrap();
+    });
     options.clock = Arc::new(FakeClock::at(world.epoch()));
     let mut daemon = tokio::spawn(run(options));
     is_ready.await.unwrap();

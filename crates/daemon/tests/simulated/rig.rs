@@ -23,6 +23,8 @@ use tokio::sync::Mutex;
 const HELPER: &str = "helper_process";
 const CLOCK: &str = "BRIGADE_TEST_CLOCK";
 const SEED: &str = "BRIGADE_TEST_SEED";
+/// No servers of Brigade's own here: what cannot be started leaves the work to the hosts.
+pub(crate) const NO_PROGRAM: &str = "/nonexistent/brigade";
 /// How long anything may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -31,7 +33,7 @@ pub(crate) fn daemon() -> Result<(), Box<dyn std::error::Error>> {
     let number = |name: &str| std::env::var(name).unwrap_or_default().parse::<i64>();
     let clock = FakeClock::at(number(CLOCK)?);
     let dirs = Dirs::from_env()?;
-    let mut options = Options::new(dirs, |_| Role::ready().unwrap());
+    let mut options = Options::new(dirs, NO_PROGRAM.into(), [], |_| Role::ready().unwrap());
     options.clock = Arc::new(clock.clone());
     options.seed = number(SEED)?.unsigned_abs();
     std::thread::spawn(move || {

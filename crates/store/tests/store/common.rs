@@ -166,6 +166,7 @@ impl Life {
     pub(crate) async fn run(&mut self, store: &Store) {
         let start = Command::Start {
             runner: "1:1".into(),
+            own: false,
         };
         self.commit(store, self.change(&start)).await.unwrap();
         let attempt = self.delegation.attempt;

@@ -143,6 +143,7 @@ async fn a_stale_change_is_refused_whole() {
     life.run(&fixture.store).await;
     let late = stale.change(&Command::Start {
         runner: "2:2".into(),
+        own: false,
     });
     let before = fixture.store.timeline(life.id()).await.unwrap();
     assert_eq!(
@@ -183,6 +184,7 @@ async fn writes_that_meet_a_refused_one_are_stored_all_the_same() {
     let life = fixture.register(spec("a-b-c", "ses_1", "one")).await;
     let mut stale = life.change(&Command::Start {
         runner: "1:1".into(),
+        own: false,
     });
     stale.expect_version = 99;
     let (refused, stored) =

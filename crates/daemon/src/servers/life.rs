@@ -1,0 +1,207 @@
+//! A server's life once it is up: watched, let go when nothing needs it, found again by the next daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use brigade_os::process::{End, ProcessId};
+use brigade_store::StoreError;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{Server, Servers, Stage};
+use crate::hosts::lock;
+
+/// How long a server may take to end when it is asked to.
+const END: Duration = Duration::from_secs(10);
+/// One that crashes sooner than this is started again with back-off.
+const YOUNG: Duration = Duration::from_secs(60);
+/// How often one that runs something is asked for a sign of life, and how long it may take. A second
+/// silence in a row is taken for its end: the machine's own sleep does not count.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+
+impl Servers {
+    /// Takes up the servers that an earlier daemon has started. To be called before any delegation is
+    /// taken up.
+    ///
+    /// # Errors
+    /// When the store can't be read or written.
+    pub(crate) async fn recover(&self) -> Result<(), StoreError> {
+        let parts = &self.0.parts;
+        for row in parts.store.servers().await? {
+            let process = row
+                .process
+                .as_ref()
+                .and_then(|process| process.parse::<ProcessId>().ok());
+            // Without a process it never got past its gate.
+            let alive = process.filter(|process| parts.hub.processes().is_alive(process));
+            let Some(process) = alive else {
+                parts.store.remove_server(&row.id).await?;
+                continue;
+            };
+            let transport = match parts.launcher.reach(row.port, &row.password) {
+                Ok(transport) => transport,
+                Err(error) => {
+                    tracing::error!(server = %row.id, %error, "a server of our own can't be reached; it will end by itself");
+                    continue;
+                }
+            };
+            tracing::info!(server = %row.id, %process, "a server of an earlier daemon is still there");
+            lock(&self.0.state).servers.insert(
+                row.id.clone(),
+                Server {
+                    key: None,
+                    host: row.host,
+                    stage: Stage::Up(transport),
+                    process: Some(process),
+                    holds: Default::default(),
+                    needed: Instant::now(),
+                    directories: Default::default(),
+                    released: Arc::new(Notify::new()),
+                },
+            );
+            let (servers, id) = (self.clone(), row.id);
+            self.spawn(async move { servers.supervise(&id, process).await });
+        }
+        Ok(())
+    }
+
+    /// Watches a server until it is gone.
+    pub(super) async fn supervise(&self, id: &str, process: ProcessId) {
+        let since = Instant::now();
+        let gone = self.0.parts.hub.processes().wait_exit(process);
+        tokio::select! {
+            exit = gone => {
+                if let Err(error) = exit {
+                    tracing::error!(server = id, %error, "the end of a server of our own can't be noticed");
+                    std::future::pending::<()>().await;
+                }
+                let key = lock(&self.0.state).servers.remove(id).and_then(|server| server.key);
+                self.forget(id).await;
+                tracing::error!(server = id, %process, "a server of our own has ended by itself");
+                match key {
+                    Some(key) if since.elapsed() < YOUNG => {
+                        self.failed(key, "it crashed");
+                    }
+                    _ => self.0.parts.hub.servers_changed(),
+                }
+            }
+            () = self.silent(id, process) => {
+                tracing::error!(server = id, %process, "a server of our own gives no sign of life; it is ended");
+                lock(&self.0.state).servers.remove(id);
+                self.end(id, process, End::Kill).await;
+                self.0.parts.hub.servers_changed();
+            }
+            () = self.idle(id) => {
+                tracing::info!(server = id, %process, "nothing needs this server of our own any more");
+                self.end(id, process, End::Ask).await;
+                lock(&self.0.state).servers.remove(id);
+                self.0.parts.hub.servers_changed();
+            }
+        }
+    }
+
+    /// Returns once nothing has needed the server for long; from then on nobody finds it any more.
+    async fn idle(&self, id: &str) {
+        while let Some((released, until)) = self.idle_until(id) {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => released.notified().await,
+            }
+        }
+    }
+
+    /// When to look again whether the server is idle, and what ends its work; none once it is to leave.
+    fn idle_until(&self, id: &str) -> Option<(Arc<Notify>, Option<Instant>)> {
+        let mut state = lock(&self.0.state);
+        let server = state.servers.get_mut(id)?;
+        let linger = self.0.parts.config.linger;
+        let until = linger.map(|linger| server.needed + linger);
+        let released = Arc::clone(&server.released);
+        if !server.holds.is_empty() {
+            return Some((released, None));
+        }
+        if until.is_some_and(|until| until <= Instant::now()) {
+            server.stage = Stage::Leaving;
+            // Its start worked: what failed before is past.
+            if let Some(key) = server.key {
+                state.failures.remove(&key);
+            }
+            return None;
+        }
+        Some((released, until))
+    }
+
+    /// Returns once a server on which something runs has been silent for too long.
+    async fn silent(&self, id: &str, process: ProcessId) {
+        let mut silences = 0;
+        loop {
+            tokio::time::sleep(HEARTBEAT).await;
+            let busy = lock(&self.0.state)
+                .servers
+                .get(id)
+                .is_some_and(|server| !server.holds.is_empty());
+            let alive = async {
+                let connection = self.0.parts.hub.connected(&process).await;
+                connection.ping().await
+            };
+            let alive = !busy
+                || tokio::time::timeout(HEARTBEAT, alive)
+                    .await
+                    .unwrap_or(false);
+            silences = if alive { 0 } else { silences + 1 };
+            if silences >= 2 {
+                return;
+            }
+        }
+    }
+
+    /// Ends a process and forgets it once that is proven.
+    pub(super) async fn end(&self, id: &str, process: ProcessId, how: End) {
+        let processes = self.0.parts.hub.processes();
+        let refused = |error: std::io::Error| {
+            tracing::error!(server = id, %process, %error, "a server of our own can't be ended");
+        };
+        if let Err(error) = processes.end(&process, how) {
+            refused(error);
+        }
+        let gone = tokio::time::timeout(END, processes.wait_exit(process)).await;
+        if !matches!(gone, Ok(Ok(()))) && how == End::Ask {
+            if let Err(error) = processes.end(&process, End::Kill) {
+                refused(error);
+            }
+            let _ = tokio::time::timeout(END, processes.wait_exit(process)).await;
+        }
+        if processes.is_alive(&process) {
+            // Still on record: the next daemon finds it.
+            tracing::error!(server = id, %process, "a server of our own does not end");
+        } else {
+            self.forget(id).await;
+        }
+    }
+
+    /// Takes a server off the record. A row that stays names a process that is gone: the next daemon sees that.
+    pub(super) async fn forget(&self, id: &str) {
+        if let Err(error) = self.0.parts.store.remove_server(id).await {
+            tracing::warn!(server = id, %error, "a server that is gone stays on record for now");
+        }
+    }
+
+    /// The daemon goes: what nothing runs on goes with it. The others end by themselves, or are found by
+    /// the next daemon.
+    pub(crate) async fn leave(&self) {
+        let idle: Vec<(String, ProcessId)> = {
+            let state = lock(&self.0.state);
+            state
+                .servers
+                .iter()
+                .filter(|(_, server)| server.holds.is_empty())
+                .filter_map(|(id, server)| Some((id.clone(), server.process?)))
+                .collect()
+        };
+        futures::future::join_all(
+            idle.iter()
+                .map(|(id, process)| self.end(id, *process, End::Ask)),
+        )
+        .await;
+    }
+}

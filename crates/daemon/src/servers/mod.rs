@@ -1,0 +1,308 @@
+//! The servers of Brigade's own, for work whose host is gone: started when it is needed, kept while it
+//! is, one for each installation, program, environment and profile.
+//!
+//! What is asked is answered at once from what is known; what has to be done for it becomes a task, and
+//! a [`Signal::ServersChanged`](crate::hosts::Signal) says that asking again is worth while.
+
+mod life;
+mod start;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use brigade_agents::opencode::{Launcher, Transport};
+use brigade_core::clock::Clock;
+use brigade_core::delegation::Spec;
+use brigade_core::id::DelegationId;
+use brigade_os::process::ProcessId;
+use brigade_protocol::daemon::ServerStatus;
+use brigade_store::Store;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::hosts::{EnvironmentKey, Hub, lock};
+use crate::troubles::Troubles;
+
+/// The only profile there is: nothing is confined beyond what the host itself enforces.
+const OPEN_PROFILE: &str = "open";
+/// How long a failed start waits before it is tried again, at first and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Where a delegation stands with the servers of our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// This process can run it.
+    Ready(ProcessId),
+    /// A server is being started, or is opening the directory.
+    Coming,
+    /// Starting one failed; it is tried again.
+    Failing(String),
+    /// The environment to start one in is not known.
+    NoEnvironment,
+    /// The person's configuration has none.
+    Off,
+}
+
+/// What the servers are made of.
+pub(crate) struct ServerParts {
+    pub(crate) store: Store,
+    pub(crate) hub: Hub,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) troubles: Troubles,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stopping: CancellationToken,
+    /// Where their logs go.
+    pub(crate) logs: PathBuf,
+    /// Variables by which the bridge in them finds this daemon.
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Whether there are any, and how long one stays that nothing needs.
+    pub(crate) config: crate::config::Server,
+}
+
+/// The pool. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Servers(Arc<Inner>);
+
+struct Inner {
+    parts: ServerParts,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    servers: HashMap<String, Server>,
+    failures: HashMap<EnvironmentKey, Failure>,
+}
+
+/// A failed start.
+struct Failure {
+    why: String,
+    /// How often in a row.
+    count: u32,
+    until: Instant,
+}
+
+/// One server.
+struct Server {
+    /// What it was started for; unknown for one that an earlier daemon started, until its bridge tells.
+    key: Option<EnvironmentKey>,
+    host: String,
+    stage: Stage,
+    /// Its process, once it is started.
+    process: Option<ProcessId>,
+    /// The delegations that run on it, or are about to.
+    holds: HashSet<DelegationId>,
+    /// When it was last needed.
+    needed: Instant,
+    directories: HashMap<String, Opening>,
+    /// Notified when somebody lets go of it.
+    released: Arc<Notify>,
+}
+
+enum Stage {
+    Starting,
+    Up(Arc<dyn Transport>),
+    Leaving,
+}
+
+/// How the opening of a directory fares.
+enum Opening {
+    Asked,
+    Failed { why: String, until: Instant },
+}
+
+impl Server {
+    /// The process and the way to it, while it can be used.
+    fn up(&self) -> Option<(ProcessId, &Arc<dyn Transport>)> {
+        match (&self.stage, self.process) {
+            (Stage::Up(transport), Some(process)) => Some((process, transport)),
+            _ => None,
+        }
+    }
+}
+
+impl Servers {
+    /// A pool that knows of no server yet.
+    pub(crate) fn new(parts: ServerParts) -> Self {
+        Self(Arc::new(Inner {
+            parts,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Where a delegation could run, as things stand. Changes nothing.
+    pub(crate) fn place(&self, spec: &Spec) -> Place {
+        let Some((key, mut state)) = self.look(spec) else {
+            return self.nowhere();
+        };
+        match self.find(&mut state, key, &spec.host) {
+            Some((_, server)) => match server.up() {
+                Some((process, _)) if self.serves(&process, &spec.directory) => {
+                    Place::Ready(process)
+                }
+                _ => match server.directories.get(&spec.directory) {
+                    Some(Opening::Failed { why, .. }) => Place::Failing(why.clone()),
+                    _ => Place::Coming,
+                },
+            },
+            None => match state.failures.get(&key) {
+                Some(failure) if failure.until > Instant::now() => {
+                    Place::Failing(failure.why.clone())
+                }
+                _ => Place::Coming,
+            },
+        }
+    }
+
+    /// The same, and has done what it takes to get there. Where a place is ready it is held for this
+    /// delegation, to be let go with [`Servers::release`].
+    pub(crate) fn demand(&self, spec: &Spec) -> Place {
+        let Some((key, mut state)) = self.look(spec) else {
+            return self.nowhere();
+        };
+        let now = Instant::now();
+        if let Some((id, server)) = self.find(&mut state, key, &spec.host) {
+            server.needed = now;
+            let Some((process, transport)) = server.up() else {
+                return Place::Coming;
+            };
+            let transport = Arc::clone(transport);
+            if server.key == Some(key) && self.serves(&process, &spec.directory) {
+                server.holds.insert(spec.id.clone());
+                return Place::Ready(process);
+            }
+            match server.directories.get(&spec.directory) {
+                Some(Opening::Asked) => return Place::Coming,
+                Some(Opening::Failed { why, until }) if *until > now => {
+                    return Place::Failing(why.clone());
+                }
+                _ => {}
+            }
+            server
+                .directories
+                .insert(spec.directory.clone(), Opening::Asked);
+            self.open(id, process, transport, spec.directory.clone());
+            return Place::Coming;
+        }
+        match state.failures.get(&key) {
+            Some(failure) if failure.until > now => Place::Failing(failure.why.clone()),
+            _ => {
+                let Some(environment) = self.0.parts.hub.environment(spec) else {
+                    return Place::NoEnvironment;
+                };
+                self.start(&mut state, environment);
+                Place::Coming
+            }
+        }
+    }
+
+    fn nowhere(&self) -> Place {
+        if self.0.parts.config.enabled {
+            Place::NoEnvironment
+        } else {
+            Place::Off
+        }
+    }
+
+    fn look(&self, spec: &Spec) -> Option<(EnvironmentKey, std::sync::MutexGuard<'_, State>)> {
+        if !self.0.parts.config.enabled {
+            return None;
+        }
+        let environment = self.0.parts.hub.environment(spec)?;
+        Some((environment.key, lock(&self.0.state)))
+    }
+
+    /// The server for this key. One that an earlier daemon has started is known by what its bridge tells;
+    /// until then it counts for every key of its installation.
+    fn find<'a>(
+        &self,
+        state: &'a mut State,
+        key: EnvironmentKey,
+        host: &str,
+    ) -> Option<(String, &'a mut Server)> {
+        for server in state.servers.values_mut() {
+            if server.key.is_none()
+                && let Some((process, _)) = server.up()
+            {
+                let told = self.0.parts.hub.environment_of(&process);
+                server.key = told.map(|environment| environment.key);
+            }
+        }
+        state
+            .servers
+            .iter_mut()
+            .filter(|(_, server)| !matches!(server.stage, Stage::Leaving))
+            .filter(|(_, server)| server.key.is_none_or(|own| own == key) && server.host == host)
+            // One that is known to be right goes before one that may be.
+            .max_by_key(|(_, server)| server.key.is_some())
+            .map(|(id, server)| (id.clone(), server))
+    }
+
+    fn serves(&self, process: &ProcessId, directory: &str) -> bool {
+        let connection = self.0.parts.hub.of_process(process);
+        connection.is_some_and(|connection| connection.serves(directory))
+    }
+
+    /// A delegation that already runs in this process, found at recovery.
+    pub(crate) fn hold(&self, process: &ProcessId, delegation: &DelegationId) {
+        let mut state = lock(&self.0.state);
+        for server in state.servers.values_mut() {
+            if server.process == Some(*process) {
+                server.holds.insert(delegation.clone());
+            }
+        }
+    }
+
+    /// A delegation needs its server no longer, if it had one.
+    pub(crate) fn release(&self, delegation: &DelegationId) {
+        let mut state = lock(&self.0.state);
+        for server in state.servers.values_mut() {
+            if server.holds.remove(delegation) {
+                server.needed = Instant::now();
+                server.released.notify_one();
+            }
+        }
+    }
+
+    /// The servers that run or are being started, oldest first.
+    pub(crate) fn list(&self) -> Vec<ServerStatus> {
+        let state = lock(&self.0.state);
+        let mut all: Vec<_> = state
+            .servers
+            .iter()
+            .map(|(id, server)| ServerStatus {
+                id: id.clone(),
+                pid: server.process.map(|process| process.pid),
+                running: server.holds.len(),
+            })
+            .collect();
+        // Their names begin with the time.
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    fn log(&self, id: &str) -> PathBuf {
+        self.0.parts.logs.join(format!("server-{id}.log"))
+    }
+}
+
+/// The variables by which a bridge finds the daemon of these places.
+pub(crate) fn variables(
+    dirs: &brigade_os::paths::Dirs,
+    program: &Path,
+) -> BTreeMap<String, String> {
+    [
+        ("BRIGADE_BIN", program),
+        ("BRIGADE_CONFIG_DIR", &dirs.config),
+        ("BRIGADE_DATA_DIR", &dirs.data),
+        ("BRIGADE_RUNTIME_DIR", &dirs.runtime),
+    ]
+    .into_iter()
+    .map(|(name, path)| (name.to_owned(), path.display().to_string()))
+    .collect()
+}

@@ -1,0 +1,266 @@
+//! Starting a server: on record before it is let to its work, so that no crash leaves one nobody knows.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use brigade_agents::opencode::{ServerSpec, Transport, listens, open_directory};
+use brigade_os::process::{End, ProcessId};
+use brigade_store::ServerRow;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{BACKOFF, Failure, OPEN_PROFILE, Opening, Server, Servers, Stage, State};
+use crate::hosts::{Environment, EnvironmentKey, lock};
+
+/// How long a server may take to listen. With the registry of packages out of reach the host tries for
+/// 70 s before it goes on.
+const LISTENS: Duration = Duration::from_secs(150);
+/// How long the bridge may take to come in after its directory was opened.
+const BRIDGE: Duration = Duration::from_secs(30);
+/// How long a server without a daemon stays where no limit is set for those without work.
+const ALONE: Duration = Duration::from_secs(120);
+/// How long a directory that could not be opened is left alone.
+const REOPEN: Duration = Duration::from_secs(30);
+/// What troubles with servers are about.
+const TROUBLE: &str = "own server";
+/// How much of a log's end is looked at for its last words.
+const LAST_WORDS: u64 = 4_096;
+
+impl Servers {
+    /// Begins a server for this environment.
+    pub(super) fn start(&self, state: &mut State, environment: Arc<Environment>) {
+        let id = Uuid::now_v7().simple().to_string();
+        state.servers.insert(
+            id.clone(),
+            Server {
+                key: Some(environment.key),
+                host: environment.host.clone(),
+                stage: Stage::Starting,
+                process: None,
+                holds: Default::default(),
+                needed: Instant::now(),
+                directories: Default::default(),
+                released: Arc::new(Notify::new()),
+            },
+        );
+        self.spawn({
+            let servers = self.clone();
+            async move { servers.bring_up(id, environment).await }
+        });
+    }
+
+    /// A task that ends with the daemon; what it leaves is on record.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.0.parts.stopping.clone();
+        self.0.parts.tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+
+    async fn bring_up(&self, id: String, environment: Arc<Environment>) {
+        match self.try_start(&id, &environment).await {
+            Ok((process, transport)) => {
+                tracing::info!(server = %id, %process, "a server of our own is up");
+                if let Some(server) = lock(&self.0.state).servers.get_mut(&id) {
+                    server.stage = Stage::Up(transport);
+                    server.needed = Instant::now();
+                }
+                self.0.parts.troubles.clear(TROUBLE);
+                self.0.parts.hub.servers_changed();
+                self.supervise(&id, process).await;
+            }
+            Err(why) => {
+                tracing::error!(server = %id, why, "a server of our own could not be started");
+                lock(&self.0.state).servers.remove(&id);
+                self.failed(environment.key, &why);
+            }
+        }
+    }
+
+    /// Notes a failure; the next try waits the longer the more there were in a row.
+    pub(super) fn failed(&self, key: EnvironmentKey, why: &str) {
+        let pause = {
+            let mut state = lock(&self.0.state);
+            let count = state.failures.get(&key).map_or(0, |failure| failure.count) + 1;
+            let pause = BACKOFF.0 * 2u32.saturating_pow((count - 1).min(16));
+            let pause = pause.min(BACKOFF.1);
+            let until = Instant::now() + pause;
+            let failure = Failure {
+                why: why.to_owned(),
+                count,
+                until,
+            };
+            state.failures.insert(key, failure);
+            pause
+        };
+        self.0.parts.troubles.note(format!(
+            "{TROUBLE}: it could not be started or has crashed: {why}; it is tried again"
+        ));
+        self.0.parts.hub.servers_changed();
+        self.spawn({
+            let servers = self.clone();
+            async move {
+                tokio::time::sleep(pause).await;
+                servers.0.parts.hub.servers_changed();
+            }
+        });
+    }
+
+    async fn try_start(
+        &self,
+        id: &str,
+        environment: &Environment,
+    ) -> Result<(ProcessId, Arc<dyn Transport>), String> {
+        let parts = &self.0.parts;
+        let mut row = ServerRow {
+            id: id.to_owned(),
+            process: None,
+            port: free_port().map_err(|error| format!("no free port: {error}"))?,
+            password: format!("{:032x}", rand::random::<u128>()),
+            host: environment.host.clone(),
+            executable: environment.executable.display().to_string(),
+            profile: OPEN_PROFILE.to_owned(),
+            started_at: parts.clock.now(),
+        };
+        let stored = |error: brigade_store::StoreError| error.to_string();
+        parts.store.put_server(row.clone()).await.map_err(stored)?;
+        let mut variables = environment.variables.clone();
+        variables.extend(parts.variables.clone());
+        let spec = ServerSpec {
+            id: id.to_owned(),
+            executable: environment.executable.clone(),
+            variables,
+            port: row.port,
+            password: row.password.clone(),
+            linger: parts.config.linger.unwrap_or(ALONE),
+            log: self.log(id),
+        };
+        let launched = match parts.launcher.launch(&spec) {
+            Ok(gate) => gate,
+            Err(error) => {
+                self.forget(id).await;
+                return Err(format!("{}: {error}", row.executable));
+            }
+        };
+        let process = launched.process();
+        row.process = Some(process.to_string());
+        // Not recorded, it must not go to work: dropped, its gate stays closed and it ends.
+        parts.store.put_server(row.clone()).await.map_err(stored)?;
+        if let Some(server) = lock(&self.0.state).servers.get_mut(id) {
+            server.process = Some(process);
+        }
+        let up = async {
+            launched.open().await.map_err(|error| error.to_string())?;
+            let transport = parts
+                .launcher
+                .reach(row.port, &row.password)
+                .map_err(|error| error.to_string())?;
+            tokio::select! {
+                () = listens(&*transport) => Ok(transport),
+                exit = parts.hub.processes().wait_exit(process) => Err(match exit {
+                    Ok(()) => format!("it ended while it started{}", last_words(&spec.log)),
+                    Err(error) => format!("its end can't be watched: {error}"),
+                }),
+                () = tokio::time::sleep(LISTENS) => {
+                    Err(format!("it did not listen within {} s", LISTENS.as_secs()))
+                }
+            }
+        };
+        match up.await {
+            Ok(transport) => Ok((process, transport)),
+            Err(why) => {
+                self.end(id, process, End::Kill).await;
+                Err(why)
+            }
+        }
+    }
+
+    /// Has a server open a directory; its bridge comes in with that.
+    pub(super) fn open(
+        &self,
+        id: String,
+        process: ProcessId,
+        transport: Arc<dyn Transport>,
+        directory: String,
+    ) {
+        let servers = self.clone();
+        self.spawn(async move {
+            let opened = open_directory(&*transport, &directory).await;
+            let opened = match opened {
+                Ok(()) => servers.bridge_is_in(&process, &directory).await,
+                Err(why) => Err(why),
+            };
+            {
+                let mut state = lock(&servers.0.state);
+                let Some(server) = state.servers.get_mut(&id) else {
+                    return;
+                };
+                match opened {
+                    // Asked again should the host dispose of it.
+                    Ok(()) => {
+                        server.directories.remove(&directory);
+                    }
+                    Err(why) => {
+                        tracing::error!(server = %id, directory, why, "a server of our own can't be used");
+                        let until = Instant::now() + REOPEN;
+                        let failed = Opening::Failed { why, until };
+                        server.directories.insert(directory.clone(), failed);
+                        let servers = servers.clone();
+                        servers.clone().spawn(async move {
+                            tokio::time::sleep_until(until).await;
+                            servers.0.parts.hub.servers_changed();
+                        });
+                    }
+                }
+            }
+            servers.0.parts.hub.servers_changed();
+        });
+    }
+
+    async fn bridge_is_in(&self, process: &ProcessId, directory: &str) -> Result<(), String> {
+        let mut changes = self.0.parts.hub.changes();
+        let came = async {
+            while !self.serves(process, directory) {
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::time::timeout(BRIDGE, came).await.map_err(|_| {
+            format!(
+                "Brigade's bridge is not loaded for {directory} in it: is it installed there? `brigade doctor` tells"
+            )
+        })
+    }
+}
+
+/// A port that is free at this moment; should somebody take it, the start fails and is tried with another.
+fn free_port() -> std::io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// The last line that a server has written, for people to read.
+fn last_words(log: &Path) -> String {
+    let tail = || -> std::io::Result<String> {
+        let mut file = std::fs::File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = tail().unwrap_or_default();
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    match last {
+        Some(line) => format!(", saying: {} (see {})", line.trim(), log.display()),
+        None => format!(" and said nothing (see {})", log.display()),
+    }
+}
