@@ -2,9 +2,18 @@
 //! own servers at moments drawn by a seed. Whatever dies, each delegation ends with its answer and each parent
 //! is told of it once.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the figures, and the logs of a test that fails"
+)]
 
+mod figures;
+mod five;
+mod left;
 mod points;
 mod rig;
+
 #[path = "../e2e_loop/stage.rs"]
 #[expect(
     dead_code,

@@ -1,15 +1,15 @@
 //! What dies, and what is counted.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use brigade_os::process::ProcessId;
+use brigade_os::process::{End, ProcessId, marked};
 use brigade_testkit::{Sandbox, Script};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::stage::{LIMIT, answer};
+use crate::stage::{CONTINUED, Host, LIMIT, answer};
 
 /// A sandbox whose daemons look for fail points in a folder of the test's.
 pub(crate) struct World {
@@ -28,6 +28,9 @@ impl World {
             .await
             .unwrap();
         sandbox.brigade_toml(config).unwrap();
+        // Whoever is told to go on ends with the answer of its own.
+        let goes_on = Script::saying(answer("{{topic}}"));
+        sandbox.model().when(CONTINUED, goes_on);
         Self { sandbox, points }
     }
 
@@ -51,6 +54,53 @@ impl World {
         gone(daemon).await;
     }
 
+    /// Kills OpenCode as a crash would: what it has started goes on.
+    pub(crate) async fn kill_host(&self, host: &Host) {
+        host.kill9().await.unwrap();
+    }
+
+    /// The servers of Brigade's own that live in this sandbox.
+    pub(crate) fn servers(&self) -> Vec<ProcessId> {
+        let home = self.sandbox.brigade_data();
+        let ours: Vec<ProcessId> = marked("BRIGADE_DATA_DIR")
+            .into_iter()
+            .filter(|process| Path::new(&process.value) == home)
+            .map(|process| process.id)
+            .collect();
+        let mut servers: Vec<ProcessId> = marked("BRIGADE_WORKER")
+            .into_iter()
+            .map(|process| process.id)
+            .collect();
+        servers.retain(|server| ours.contains(server));
+        servers
+    }
+
+    /// What is delegated by a session, oldest first.
+    pub(crate) async fn delegated(&self, parent: &str) -> Vec<String> {
+        let listed = self.sandbox.brigade(&["list", "--all", "--json"]).await;
+        let listed = listed.unwrap().json().unwrap();
+        let rows = listed["delegations"].as_array().unwrap();
+        let mut ids: Vec<String> = rows
+            .iter()
+            .filter(|row| row["session"] == parent)
+            .map(|row| row["id"].as_str().unwrap().to_owned())
+            .collect();
+        ids.reverse();
+        ids
+    }
+
+    /// The daemons' logs and those of the servers, for a test that fails.
+    pub(crate) fn logs(&self) -> String {
+        let folder = self.sandbox.brigade_data().join("logs");
+        let files = fs::read_dir(&folder).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| {
+                let text = fs::read_to_string(file.path()).ok()?;
+                Some(format!("--- {}\n{text}", file.path().display()))
+            })
+            .collect()
+    }
+
     /// Has the daemon die at the `nth` pass of a point from now on, once.
     pub(crate) async fn arm(&self, point: &str, nth: u32) -> Armed {
         let daemon = self.daemon().await;
@@ -64,6 +114,19 @@ impl World {
             point: format!("{point} {nth}"),
             daemon,
             died,
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        for server in self.servers() {
+            if let Err(error) = server.end(End::Kill) {
+                eprintln!("{server} could not be ended: {error}");
+            }
         }
     }
 }
