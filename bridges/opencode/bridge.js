@@ -33,7 +33,7 @@ const leases = new Map(); // lease → {session, parts, message}; without parts 
 const compacting = new Set(); // sessions whose summarising request is being put together
 const waiters = new Set(); // tool calls that wait for the connection
 const tails = new Map(); // child session → its newest queued message, to which deltas are joined
-const link = { id: null, alone: Date.now(), told: false, seq: 0, failure: null, running: false, stream: null, lost: null, wake() {} };
+const link = { id: null, alone: performance.now(), told: false, seq: 0, failure: null, running: false, stream: null, lost: null, wake() {} };
 const starts = { current: null, wanted: false, stopped: false, upgraded: false, notBefore: 0, wait: 1000, failure: null };
 let [queue, posting, linger, lastContext] = [[], null, null, null];
 let closing = false; // the last directory was disposed: most likely the process is on its way out
@@ -100,11 +100,11 @@ async function maintain() {
   link.running = true;
   for (let delay = 0; directories.size && !closing; ) {
     let [failure, since] = [new Error("the daemon ended the connection"), Infinity];
-    try { await register(); since = Date.now(); await listen(link.id); } catch (error) { failure = error; } finally { disconnected(failure); }
+    try { await register(); since = performance.now(); await listen(link.id); } catch (error) { failure = error; } finally { disconnected(failure); }
     if (failure.skipped && waiters.size) { starts.wanted = true; continue; } // who waits has a start attempted for it first
     if (failure.code !== "draining") settle(false);
     if (worker) await leaveIfOrphaned();
-    if (Date.now() - since > 1000) delay = 0;
+    if (performance.now() - since > 1000) delay = 0;
     await new Promise((resolve) => { link.wake = resolve; later(failure.lasting ? 5000 : delay, resolve); });
     delay = Math.min(5000, delay * 2 || 100);
   }
@@ -112,7 +112,7 @@ async function maintain() {
 }
 /** A server of Brigade's own outlives its daemon by as long as it is told to, and by what is busy in it, an hour at most. */
 async function leaveIfOrphaned() {
-  const [alone, linger] = [Date.now() - link.alone, Number(env.BRIGADE_LINGER_MS) || 120_000];
+  const [alone, linger] = [performance.now() - link.alone, Number(env.BRIGADE_LINGER_MS) || 120_000];
   if (alone < linger) return;
   const asked = [...directories.keys()].map((directory) => hostCall({ method: "GET", path: "/session/status", directory, timeout_ms: 5000 }));
   const busy = await Promise.all(asked).then((all) => all.some(({ body }) => Object.keys(body ?? {}).length), () => false);
@@ -122,7 +122,7 @@ async function leaveIfOrphaned() {
 const outlives = ({ type, event }) =>
   !["reply", "failed", "pong", "opened", "disposed", "session"].includes(type) && event?.type !== "message.part.delta";
 function disconnected(failure) {
-  const { lost, stream } = Object.assign(link, { alone: link.id ? Date.now() : link.alone, id: null, told: false, failure });
+  const { lost, stream } = Object.assign(link, { alone: link.id ? performance.now() : link.alone, id: null, told: false, failure });
   later(1000, () => lost?.abort(failure)); // a host that was suspended may not hear that a request of its was broken off
   stream?.destroy();
   for (const map of [guards, tails]) map.clear();
@@ -153,14 +153,14 @@ function refusal({ status, body }) {
 }
 /** Has the daemon started: one attempt at a time, ever more rarely unless a tool call waits for it. */
 async function startDaemon() {
-  const held = starts.stopped ? "the daemon was stopped" : Date.now() < starts.notBefore ? starts.failure : null;
+  const held = starts.stopped ? "the daemon was stopped" : performance.now() < starts.notBefore ? starts.failure : null;
   if (held && !starts.wanted) throw Object.assign(new Error(held), { skipped: true });
   starts.wanted = false;
   const program = env.BRIGADE_BIN || "brigade";
   starts.current ??= promisify(execFile)(program, ["daemon", "start"], { env, timeout: 30_000 }).catch((error) => {
     const missing = error.code === "ENOENT" && `the program ${program} was not found: install Brigade, or set BRIGADE_BIN`;
     const failure = missing || error.stderr?.trim() || words(error);
-    Object.assign(starts, { notBefore: Date.now() + starts.wait, wait: Math.min(60_000, starts.wait * 2), failure });
+    Object.assign(starts, { notBefore: performance.now() + starts.wait, wait: Math.min(60_000, starts.wait * 2), failure });
     throw new Error(failure);
   }).finally(() => { starts.current = null; });
   return starts.current;

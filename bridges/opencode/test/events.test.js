@@ -162,3 +162,22 @@ test("a call that hangs is given up in time", async (t) => {
   daemon.push({ type: "call", id: 7, method: "GET", path: "/hang", directory: "/p", timeout_ms: 20 });
   assert.equal((await daemon.message("failed")).error, "no answer within 20 ms");
 });
+
+test("a million deltas wait as one message while the daemon takes its time", { timeout: 30_000 }, async (t) => {
+  const { daemon, event } = await connected(t);
+  daemon.push({ type: "watch", sessions: ["ses_c"] });
+  await daemon.settled();
+  let release;
+  const busy = new Promise((resolve) => { release = resolve; });
+  daemon.onUp = async () => (await busy, { status: 204 });
+  const delta = (text) => event("message.part.delta", { sessionID: "ses_c", partID: "prt_1", field: "text", delta: text });
+  delta("first ");
+  await daemon.message("event");
+  for (let n = 0; n < 1_000_000; n++) delta("x");
+  release();
+  const told = await daemon.until(() => {
+    const deltas = daemon.ofType("event").map(({ event: { properties } }) => properties.delta);
+    return deltas.join("").length === 1_000_006 && deltas;
+  });
+  assert.equal(told.length, 2);
+});

@@ -1,7 +1,11 @@
 // What crosses with a reconnection: answers of the old connection, changes during the registration.
 import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { watch } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
 import test from "node:test";
-import { connected } from "../testing/support.js";
+import { connected, program, setUp } from "../testing/support.js";
 
 test("an answer goes up only on the connection that asked for it", { timeout: 15_000 }, async (t) => {
   const { daemon, host } = await connected(t);
@@ -36,4 +40,20 @@ test("what a session does while the bridge registers is told after it", { timeou
   const told = await daemon.message("session", ({ activity }) => activity === "idle");
   assert.equal(daemon.registrations[1].sessions[0].activity, "streaming");
   assert.equal(told.session, session);
+});
+
+test("a clock that is moved back keeps nobody from starting the daemon again", { timeout: 15_000 }, async (t) => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), "brg"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const starts = path.join(folder, "starts");
+  const times = async (count) => {
+    for await (const { filename } of watch(folder, { signal: t.signal }))
+      if (filename === "starts" && readFileSync(starts, "utf8").split("\n").length > count) return;
+  };
+  const { open } = await setUp(t, { daemon: false, env: { BRIGADE_BIN: program(folder, `echo again >> ${starts}; exit 1`) } });
+  const twice = times(3);
+  await Promise.all([times(1), open()]);
+  const now = Date.now();
+  t.mock.method(Date, "now", () => now - 5 * 3_600_000);
+  await twice;
 });

@@ -210,3 +210,71 @@ fn a_daemon_in_the_foreground_tells_its_reader_and_heeds_signals() {
     );
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn a_store_from_a_newer_version_is_refused_and_left_as_it_is() {
+    let home = Home::new();
+    home.run(&["daemon", "start"]);
+    home.run(&["daemon", "stop"]);
+    let store = home.path().join(".local/share/brigade/brigade.db");
+    let mut bytes = std::fs::read(&store).unwrap();
+    // Where SQLite keeps `user_version`.
+    bytes[60..64].copy_from_slice(&999_u32.to_be_bytes());
+    std::fs::write(&store, &bytes).unwrap();
+    let said = home.run(&["daemon", "start"]);
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.err.contains("a newer Brigade wrote it"), "{said:?}");
+    assert!(said.err.contains("left untouched"), "{said:?}");
+    assert!(std::fs::read(&store).unwrap() == bytes, "it was changed");
+    let said = home.run(&["doctor"]);
+    assert_eq!(said.code, 1);
+    assert!(said.out.contains("FAIL  store"), "{said:?}");
+}
+
+#[test]
+fn a_home_on_a_path_longer_than_a_socket_name_may_be_is_served() {
+    let home = Home::new();
+    let long = home.path().join("a-long-way-down".repeat(10)).join("home");
+    std::fs::create_dir_all(long.join("project")).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = home.command(args);
+        command
+            .env("HOME", &long)
+            .env("BRIGADE_RUNTIME_DIR", long.join("run"))
+            .current_dir(long.join("project"));
+        home.said(&command.output().unwrap())
+    };
+    let said = run(&["list"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let status = run(&["daemon", "status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&status.out).unwrap();
+    let socket = status["socket"].as_str().unwrap();
+    assert!(socket.starts_with("HOME/brigade-"), "{socket}");
+    let lock = run(&["daemon", "run"]);
+    assert_eq!(lock.code, 5, "it is the only one: {lock:?}");
+    assert_eq!(run(&["doctor"]).code, 1, "only the bridge is missing");
+    assert_eq!(run(&["daemon", "stop"]).code, 0);
+}
+
+#[test]
+fn what_a_killed_daemon_left_is_in_nobodys_way() {
+    let home = Home::new();
+    home.run(&["daemon", "start"]);
+    let killed = home.daemon();
+    let kill = std::process::Command::new("kill")
+        .args(["-9", &killed.to_string()])
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    // One more that died between making its socket and moving it into place, and one that wrote a log.
+    let fresh = home.runtime().join("daemon.new");
+    drop(std::os::unix::net::UnixListener::bind(&fresh).unwrap());
+    let said = home.run(&["doctor"]);
+    assert!(
+        said.out.contains("is left from an earlier daemon"),
+        "{said:?}"
+    );
+    assert_eq!(home.run(&["list"]).code, 0);
+    assert_ne!(home.daemon(), killed);
+    assert!(!fresh.exists());
+}

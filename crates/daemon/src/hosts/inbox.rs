@@ -65,7 +65,7 @@ impl Hub {
         if connection.is_worker() {
             return;
         }
-        lock(&self.state).sessions.sighted(
+        lock(&self.state).sessions.heard(
             &owned.session,
             &connection.process,
             &owned.directory,

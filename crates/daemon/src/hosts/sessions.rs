@@ -9,6 +9,9 @@ use std::collections::HashMap;
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::Activity;
 
+/// How late a bridge may tell what happened: it posts at once, and repeats a post for some minutes at most.
+const LATE_MS: i64 = 5 * 60_000;
+
 /// What one process has shown of one session.
 #[derive(Debug, Clone)]
 struct Sighting {
@@ -54,6 +57,26 @@ impl Sessions {
                 active_ms,
             },
         );
+    }
+
+    /// The same, told the moment it happened. Whatever is said to be later than this by far was stamped before the
+    /// clock was moved back: it is not later.
+    pub(crate) fn heard(
+        &mut self,
+        session: &str,
+        process: &ProcessId,
+        directory: &str,
+        activity: Activity,
+        active_ms: i64,
+    ) {
+        if let Some(sightings) = self.seen.get_mut(session) {
+            for other in sightings.values_mut() {
+                if other.active_ms.saturating_sub(active_ms) > LATE_MS {
+                    other.active_ms = active_ms - 1;
+                }
+            }
+        }
+        self.sighted(session, process, directory, activity, active_ms);
     }
 
     /// A process is gone, or no longer connected: it owns nothing. Returns the sessions it was seen in.
@@ -142,6 +165,26 @@ mod tests {
         assert_eq!(owner.process, process("2:10"));
         assert!(!owner.contended);
         assert!(sessions.owner("ses_b").is_none());
+    }
+
+    #[test]
+    fn who_is_heard_after_the_clock_was_moved_back_owns_the_session() {
+        let mut sessions = Sessions::default();
+        let hour = 3_600_000;
+        sessions.heard("ses_a", &process("1:10"), "/p", Activity::Idle, 9 * hour);
+        sessions.heard("ses_a", &process("2:10"), "/p", Activity::Idle, 4 * hour);
+        assert_eq!(sessions.owner("ses_a").unwrap().process, process("2:10"));
+        sessions.heard("ses_a", &process("1:10"), "/p", Activity::Idle, 5 * hour);
+        assert_eq!(sessions.owner("ses_a").unwrap().process, process("1:10"));
+        // What was only on its way for a while is what it says.
+        sessions.heard(
+            "ses_a",
+            &process("2:10"),
+            "/p",
+            Activity::Idle,
+            5 * hour - 30_000,
+        );
+        assert_eq!(sessions.owner("ses_a").unwrap().process, process("1:10"));
     }
 
     #[test]

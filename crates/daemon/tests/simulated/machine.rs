@@ -1,11 +1,15 @@
 //! The machine's own faults: disks, clock, suspended processes. The daemon and its files are real.
 
+use std::time::Duration;
+
 use brigade_core::delegation::State;
-use brigade_testkit::simulated::SimulatedHost;
+use brigade_testkit::simulated::{Confirm, Fault, SimulatedHost};
+use rustix::process::Signal;
 
 use crate::delivery::idle;
 use crate::disks::{deny_writing, fill, on_own_disks, remount};
 use crate::rig::Rig;
+use crate::rig::signal;
 
 const ONE_AT_A_TIME: &str = "[limits]\nconcurrent = 1\n";
 
@@ -252,4 +256,125 @@ async fn on_disks(
     })
     .await;
     allowed.then_some(rig)
+}
+
+#[tokio::test]
+async fn an_artifact_is_read_as_it_is_now_and_from_the_store_where_it_is_gone() {
+    let rig = Rig::new("").await;
+    let (host, root) = begun(&rig).await;
+    let id = host.delegate(&root, "@say the whole answer").await.unwrap();
+    rig.ended(std::slice::from_ref(&id)).await;
+    let path = rig.show(&id).await.summary.artifact.unwrap();
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, whole.replace("whole", "corrected")).unwrap();
+    let read = host.read(&root, &id, Confirm::Handed).await.unwrap();
+    assert!(read.contains("the corrected answer"), "{read}");
+    // Not even text any more: what can be read of it is read.
+    std::fs::write(&path, b"the \xff answer").unwrap();
+    let read = host.read(&root, &id, Confirm::Handed).await.unwrap();
+    assert!(read.contains("the \u{fffd} answer"), "{read}");
+    std::fs::remove_file(&path).unwrap();
+    let read = host.read(&root, &id, Confirm::Handed).await.unwrap();
+    assert!(read.contains("the whole answer"), "{read}");
+    assert!(read.contains(&format!("{path} is gone")), "{read}");
+    std::fs::create_dir(&path).unwrap();
+    let read = host.read(&root, &id, Confirm::Handed).await.unwrap();
+    assert!(read.contains("the whole answer"), "{read}");
+    assert!(read.contains(&format!("{path} can't be read")), "{read}");
+}
+
+/// What runs, what is queued and what waits to be told survives that the wall clock jumps by this many hours while
+/// all processes stand still, as they do on a machine that sleeps.
+async fn survives_sleep(hours: i64) {
+    let rig = Rig::new("[limits]\nconcurrent = 1\nmax_run = \"20s\"\nstall = \"20s\"\n").await;
+    let (mut host, root) = begun(&rig).await;
+    let away = rig.world.root();
+    host.person(&away, "hello");
+    idle(&rig, &away).await;
+    let mut other = rig.host("b").await;
+    other.person(&root, "go on");
+    idle(&rig, &root).await;
+    // Ended, and offered to a process for the person's next message.
+    let waiting = other
+        .delegate(&root, "@stream waiting\n@say 1")
+        .await
+        .unwrap();
+    at_work(&rig, &root, 1).await;
+    let running = host
+        .delegate(&away, "@stream running\n@say 2")
+        .await
+        .unwrap();
+    let queued = host.delegate(&away, "@say 3").await.unwrap();
+    other.mute(true);
+    rig.world.open("waiting");
+    other.mute(false);
+    rig.ended(std::slice::from_ref(&waiting)).await;
+    at_work(&rig, &away, 1).await;
+    let pids = [rig.daemon_pid().await, host.pid(), other.pid()];
+    for pid in pids {
+        signal(pid, Signal::STOP);
+    }
+    rig.set_clock(rig.clock.millis() + hours * 3_600_000).await;
+    for pid in pids.into_iter().rev() {
+        signal(pid, Signal::CONT);
+    }
+    // The daemon has seen the new time by the time it has answered this.
+    assert_eq!(rig.show(&running).await.summary.state, State::Running);
+    assert_eq!(rig.show(&queued).await.summary.state, State::Registered);
+    rig.world.open("running");
+    let both = [running, queued];
+    rig.ended(&both).await;
+    for id in both.iter().chain([&waiting]) {
+        let shown = rig.show(id).await;
+        assert_eq!(shown.summary.state, State::Complete, "{id}");
+        assert_eq!(shown.summary.attempt, 1, "{id}");
+        assert!(shown.ran_ms < 20_000, "{id} ran {} ms", shown.ran_ms);
+    }
+    rig.assert_once(&root, &[waiting], 3).await;
+    rig.assert_once(&away, &both, 2).await;
+    host.kill().await.unwrap();
+    other.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_machine_that_slept_for_hours_times_nothing_out_and_doubles_nothing() {
+    survives_sleep(9).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_back_while_things_run_changes_nothing() {
+    survives_sleep(-9).await;
+}
+
+/// Longer than the daemon waits for an answer, so this test takes its time.
+#[tokio::test]
+async fn a_host_suspended_while_it_makes_a_child_is_waited_for_and_makes_no_second() {
+    let rig = Rig::new("").await;
+    let (host, root) = begun(&rig).await;
+    rig.faults
+        .next("POST /session", Fault::Held("make".to_owned()));
+    let id = host.delegate(&root, "@say done").await.unwrap();
+    while !rig.faults.all_happened() {
+        // Nobody is told that a fault is under way.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    signal(host.pid(), Signal::STOP);
+    rig.world.open("make");
+    rig.logged("making the child failed, looking for it").await;
+    assert_eq!(rig.show(&id).await.summary.state, State::Running);
+    signal(host.pid(), Signal::CONT);
+    rig.ended(std::slice::from_ref(&id)).await;
+    let shown = rig.show(&id).await.summary;
+    assert_eq!((shown.state, shown.attempt), (State::Complete, 1));
+    rig.assert_once(&root, &[id], 2).await;
+    rig.world.read(|state| {
+        let children = state.children(&root);
+        assert_eq!(children.len(), 1, "{}", state.dump());
+        assert_eq!(
+            state.requests_of(&children[0].id).len(),
+            1,
+            "{}",
+            state.dump()
+        );
+    });
 }

@@ -10,6 +10,8 @@ mod idle;
 mod leases;
 #[cfg(target_os = "linux")]
 mod machine;
+#[cfg(target_os = "linux")]
+mod memory;
 mod reading;
 mod rig;
 

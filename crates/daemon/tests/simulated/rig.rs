@@ -63,6 +63,13 @@ pub(crate) struct Rig {
     daemon: Arc<Mutex<Option<Helper>>>,
 }
 
+/// Sends a signal to a process of this test's.
+#[cfg(target_os = "linux")]
+pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
 pub(crate) fn dirs_in(folder: &Path) -> Dirs {
     let lookup = |name: &str| {
         let place = match name {
@@ -177,6 +184,22 @@ impl Rig {
             Ok(found) => found,
             Err(_) => panic!("no trouble with {about:?}\n{}", self.dump()),
         }
+    }
+
+    /// Waits until the daemon's log holds these words.
+    pub(crate) async fn logged(&self, words: &str) {
+        let path = self.inside(&self.dirs.logs()).join("daemon.log");
+        let logging = async {
+            while !std::fs::read_to_string(&path)
+                .unwrap_or_default()
+                .contains(words)
+            {
+                // Nothing tells that a file has grown.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let found = tokio::time::timeout(LIMIT, logging).await.is_ok();
+        assert!(found, "{words:?} was not logged\n{}", self.dump());
     }
 
     /// Waits until the daemon has no trouble any more.

@@ -145,6 +145,12 @@ impl SimulatedHost {
         &self.inner.name
     }
 
+    /// Its process, which only passes on what bridge and daemon say.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.inner.pid
+    }
+
     async fn until<T>(&self, what: &str, look: impl FnMut(&BridgeState) -> Option<T>) -> Result<T> {
         let seen =
             |bridge: &BridgeState| format!("{bridge:?}\n{}", self.inner.world.read(State::dump));

@@ -13,6 +13,10 @@ pub(super) enum Step {
     Ask(String),
     /// Says this and has ended.
     Say(String),
+    /// Says so many megabytes of text and has ended.
+    Huge(usize),
+    /// Streams so many pieces of text.
+    Deltas(usize),
     /// Ends without a word.
     Empty,
     /// The provider fails with these words.
@@ -32,6 +36,8 @@ pub(super) fn parse(prompt: &str) -> VecDeque<Step> {
                 "tool" => Step::Tool(rest),
                 "ask" => Step::Ask(rest),
                 "say" => Step::Say(rest),
+                "huge" => Step::Huge(rest.parse().ok()?),
+                "deltas" => Step::Deltas(rest.parse().ok()?),
                 "empty" => Step::Empty,
                 "fail" => Step::Fail(rest),
                 _ => return None,

@@ -153,6 +153,12 @@ impl Inner {
                     self.say(session, request, &words, false);
                     return End::Stop;
                 }
+                Some(Step::Huge(megabytes)) => {
+                    let words = huge(megabytes);
+                    self.say(session, request, &words, false);
+                    return End::Stop;
+                }
+                Some(Step::Deltas(count)) => self.deltas(session, request, count).await,
                 Some(Step::Empty) => return End::Stop,
                 Some(Step::Fail(words)) => return End::Failed(words),
                 None => {
@@ -160,6 +166,22 @@ impl Inner {
                     return End::Stop;
                 }
             }
+        }
+    }
+
+    /// Streams text in many small pieces, no faster than the bridge posts them.
+    async fn deltas(&self, session: &str, request: &Request, count: usize) {
+        // As many as the bridge joins while its last batch is on the way.
+        const JOINED: usize = 100;
+        let part = self.world.state.update(|state| state.new_id("prt"));
+        for first in (0..count).step_by(JOINED) {
+            let pieces = first..count.min(first + JOINED);
+            let delta: String = pieces.map(|n| format!("{n} ")).collect();
+            let event = json!({"messageID": request.assistant, "partID": part, "field": "text", "delta": delta});
+            self.emit("message.part.delta", session, &event);
+            self.bridge
+                .until(|bridge| bridge.queue.is_empty().then_some(()))
+                .await;
         }
     }
 
@@ -295,6 +317,15 @@ impl Inner {
             again
         })
     }
+}
+
+/// An answer of so many megabytes.
+fn huge(megabytes: usize) -> String {
+    const LINE: &str = "all work and no play makes a dull delegation; ";
+    let mut text = "# Huge\n\nVery long.\n\n".to_owned();
+    text.push_str(&LINE.repeat((megabytes << 20) / LINE.len()));
+    text.push_str("THE END");
+    text
 }
 
 fn store_part(state: &mut State, session: &str, message: &str, part: &Value) {

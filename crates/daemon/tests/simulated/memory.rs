@@ -1,0 +1,33 @@
+//! The daemon's memory is bounded, whatever comes.
+
+use crate::delivery::idle;
+use crate::rig::Rig;
+
+/// A line of the daemon's `/proc/PID/status`, in megabytes.
+async fn megabytes(rig: &Rig, name: &str) -> u64 {
+    let pid = rig.daemon_pid().await;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    let number = line.split_whitespace().nth(1).unwrap();
+    number.parse::<u64>().unwrap() >> 10
+}
+
+#[tokio::test]
+async fn a_stream_of_a_million_deltas_is_held_only_as_far_as_it_is_shown() {
+    let rig = Rig::new("").await;
+    let host = rig.host("a").await;
+    let root = rig.world.root();
+    host.person(&root, "hello");
+    idle(&rig, &root).await;
+    let before = megabytes(&rig, "VmHWM").await;
+    let id = host
+        .delegate(&root, "@deltas 1000000\n@say done")
+        .await
+        .unwrap();
+    rig.ended(std::slice::from_ref(&id)).await;
+    let most = megabytes(&rig, "VmHWM").await;
+    // The text that is shown has 8 MB at most: once with the driver, once with who shows it, twice on its way
+    // into the store.
+    assert!(most < before + 80, "{before} MB became {most} MB");
+    rig.assert_once(&root, &[id], 2).await;
+}
