@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use brigade_os::process::{End, marked};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -294,9 +295,22 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // Whatever the test left, no daemon may outlive the folder that it works in; here one that is
-        // only starting counts too. A lock that can be taken is held by nobody: the number in it is
-        // of the past, and may be another program's by now.
+        // Whatever the test left, nothing may outlive the folder that it works in: no daemon, no server of
+        // the daemon's own, and none that these start in their last moments.
+        let folder = self.brigade_data().display().to_string();
+        loop {
+            let mut left = marked("BRIGADE_DATA_DIR");
+            left.retain(|process| process.value == folder);
+            if left.is_empty() {
+                break;
+            }
+            for process in left {
+                // What can't be ended is looked for again.
+                let _ = process.id.end(End::Kill);
+            }
+        }
+        // Where processes show no environment there is the daemon's lock. One that can be taken is held by
+        // nobody: the number in it is of the past, and may be another program's by now.
         let Ok(lock) = fs::File::open(self.brigade_runtime().join("daemon.lock")) else {
             return;
         };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{
     CONTINUED, Host, LIMIT, NOTICE, Parent, answer, begun, delegating, ended, gated,
-    others_were_served, sandbox, show, shown, task_id, turns_of,
+    others_were_served, sandbox, show, shown,
 };
 
 /// How often any run was told to go on.
@@ -26,144 +26,11 @@ fn log(sandbox: &Sandbox) -> String {
         .collect()
 }
 
-async fn waiting_for_host(sandbox: &Sandbox, id: &str) -> Value {
-    shown(sandbox, id, "the wait for a host", |row| {
-        row["phase"]
-            .as_str()
-            .unwrap()
-            .starts_with("waiting for a host")
-    })
-    .await
-}
-
-#[tokio::test]
-async fn a_killed_host_costs_an_attempt_and_the_third_is_the_last() {
-    let sandbox = sandbox("").await;
-    sandbox.model().when(
-        CONTINUED,
-        Script::new().gate("continued").say(answer("alpha")),
-    );
-    let host = Host::start(&sandbox).await;
-    let parent = Parent::open(&sandbox, &host, "Killed").await;
-    parent
-        .says(
-            delegating(&[gated("alpha"), gated("beta")])
-                .step()
-                .say("under way"),
-        )
-        .await;
-    let ids = parent.delegations().await;
-    for name in ["alpha", "beta"] {
-        sandbox.model().reached(name, 1, LIMIT).await.unwrap();
-    }
-    let mut children: Vec<String> = Vec::new();
-    for id in &ids {
-        children.push(
-            show(&sandbox, id).await["child"]
-                .as_str()
-                .unwrap()
-                .to_owned(),
-        );
-    }
-    host.kill9().await.unwrap();
-    for id in &ids {
-        let row = waiting_for_host(&sandbox, id).await;
-        assert_eq!(
-            (&row["state"], &row["notice"]),
-            (&json!("running"), &json!("none"))
-        );
-    }
-
-    // The next host of the same home and project takes both up, each in its own session.
-    let second = Host::start(&sandbox).await;
-    sandbox
-        .model()
-        .reached("continued", 2, LIMIT)
-        .await
-        .unwrap();
-    let told = continued(&sandbox);
-    for child in &children {
-        assert_eq!(
-            told.iter()
-                .filter(|turn| turn.session.as_ref() == Some(child))
-                .count(),
-            1
-        );
-    }
-    // One is let through, the other is killed again, and then once more.
-    sandbox.model().admit("continued", 1);
-    let done = sandbox
-        .model()
-        .wait_for("one continued", LIMIT, |record| {
-            record.prompt.starts_with(CONTINUED) && record.outcome == Outcome::Answered
-        })
-        .await
-        .unwrap();
-    let (good, bad) = if done.session.as_ref() == Some(&children[0]) {
-        (&ids[0], &ids[1])
-    } else {
-        (&ids[1], &ids[0])
-    };
-    assert!(ended(&sandbox, good).await.contains(&answer("alpha")));
-    let row = show(&sandbox, good).await;
-    assert_eq!(
-        (&row["state"], &row["attempt"]),
-        (&json!("complete"), &json!(2))
-    );
-    second.kill9().await.unwrap();
-    waiting_for_host(&sandbox, bad).await;
-
-    let third = Host::start(&sandbox).await;
-    sandbox
-        .model()
-        .reached("continued", 3, LIMIT)
-        .await
-        .unwrap();
-    third.kill9().await.unwrap();
-    let row = shown(&sandbox, bad, "the end", |row| row["state"] == "error").await;
-    let reason = row["reason"].as_str().unwrap();
-    assert!(reason.contains("3 attempts"), "{reason}");
-    assert_eq!(row["attempt"], 3);
-    for name in ["alpha", "beta"] {
-        assert_eq!(begun(&sandbox, name), 1);
-    }
-    for (id, child) in ids.iter().zip(&children) {
-        let runs = if id == bad { 3 } else { 2 };
-        assert_eq!(turns_of(&sandbox, child).len(), runs, "{id}");
-    }
-
-    // Nobody was there to be told; whoever writes into the session next tells the parent of both.
-    let fourth = Host::start(&sandbox).await;
-    for id in &ids {
-        shown(&sandbox, id, "the offer", |row| row["notice"] == "leased").await;
-    }
-    let other = Parent::open(&sandbox, &fourth, "Not the parent").await;
-    other.says("hello").await;
-    other.assert_told_once(&[]).await;
-    let parent = parent.in_host(&fourth);
-    let before = parent.requests().len();
-    parent.says("what came of them?").await;
-    let requests = parent.requests();
-    assert_eq!(requests.len(), before + 1);
-    parent.assert_told_once(&ids).await;
-    others_were_served(&sandbox, &fourth).await;
-    assert_eq!(parent.requests().len(), before + 1, "{}", log(&sandbox));
-    // They ride on the person's own message.
-    let messages = parent.messages().await;
-    let persons = messages
-        .iter()
-        .find(|m| m.text().contains("what came of them?"))
-        .unwrap();
-    assert!(ids.iter().all(|id| persons.text().contains(&task_id(id))));
-}
-
 #[tokio::test]
 async fn a_host_that_quits_interrupts_and_does_not_cancel() {
     let sandbox = sandbox("").await;
-    sandbox.model().when(
-        CONTINUED,
-        Script::new().gate("continued").say(answer("alpha")),
-    );
+    let go_on = Script::new().gate("continued").say(answer("alpha"));
+    sandbox.model().when(CONTINUED, go_on);
     let host = Host::start(&sandbox).await;
     let parent = Parent::open(&sandbox, &host, "Quits").await;
     parent
@@ -171,7 +38,31 @@ async fn a_host_that_quits_interrupts_and_does_not_cancel() {
         .await;
     let ids = parent.delegations().await;
     sandbox.model().reached("alpha", 1, LIMIT).await.unwrap();
+    // The process is asked to end, as by a person.
+    host.process().signal_leader(Signal::INT).unwrap();
+    host.process().gone(LIMIT).await.unwrap();
+    sandbox.model().open("continued");
+    assert!(ended(&sandbox, &ids[0]).await.contains(&answer("alpha")));
+    let row = show(&sandbox, &ids[0]).await;
+    assert_eq!(
+        (&row["state"], &row["attempt"]),
+        (&json!("complete"), &json!(2))
+    );
+    assert_eq!(begun(&sandbox, "alpha"), 1);
+}
 
+#[tokio::test]
+async fn a_run_goes_on_when_its_directory_is_closed_under_it() {
+    let sandbox = sandbox("").await;
+    let go_on = Script::new().gate("continued").say(answer("alpha"));
+    sandbox.model().when(CONTINUED, go_on);
+    let host = Host::start(&sandbox).await;
+    let parent = Parent::open(&sandbox, &host, "Disposed").await;
+    parent
+        .says(delegating(&[gated("alpha")]).step().say("under way"))
+        .await;
+    let ids = parent.delegations().await;
+    sandbox.model().reached("alpha", 1, LIMIT).await.unwrap();
     // The directory is closed in a process that lives on, and opened again by the next request.
     let disposed: (u16, Value) = host
         .request(Method::POST, "/instance/dispose", Some(&json!({})))
@@ -179,28 +70,17 @@ async fn a_host_that_quits_interrupts_and_does_not_cancel() {
         .unwrap();
     assert_eq!(disposed.0, 200, "{}", disposed.1);
     host.get::<Value>("/path").await.unwrap();
-    shown(&sandbox, &ids[0], "the second attempt", |row| {
-        row["attempt"] == 2
-    })
-    .await;
     sandbox
         .model()
         .reached("continued", 1, LIMIT)
         .await
         .unwrap();
-
-    // The process is asked to end, as by a person.
-    host.process().signal_leader(Signal::INT).unwrap();
-    host.process().gone(LIMIT).await.unwrap();
-    let row = waiting_for_host(&sandbox, &ids[0]).await;
-    assert_eq!(row["state"], "running");
     sandbox.model().open("continued");
-    let _next = Host::start(&sandbox).await;
     assert!(ended(&sandbox, &ids[0]).await.contains(&answer("alpha")));
     let row = show(&sandbox, &ids[0]).await;
     assert_eq!(
         (&row["state"], &row["attempt"]),
-        (&json!("complete"), &json!(3))
+        (&json!("complete"), &json!(2))
     );
     assert_eq!(begun(&sandbox, "alpha"), 1);
 }

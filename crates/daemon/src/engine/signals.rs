@@ -95,6 +95,10 @@ impl Engine {
         let Some(connection) = self.hub().connection(connection) else {
             return;
         };
+        if connection.is_worker() && !self.0.servers.knows(&connection.process) {
+            self.0.servers.dismiss(connection.process);
+            return;
+        }
         let engine = self.clone();
         self.spawn(async move {
             for session in engine.hub().sessions_of(&connection.process) {

@@ -155,6 +155,13 @@ impl Servers {
         }
     }
 
+    /// Ends a server that is on no record: the store that knew it is gone, and with it all that runs there.
+    pub(crate) fn dismiss(&self, process: ProcessId) {
+        tracing::warn!(%process, "a server of our own that is on no record is ended");
+        let servers = self.clone();
+        self.spawn(async move { servers.end("unknown", process, End::Ask).await });
+    }
+
     /// Ends a process and forgets it once that is proven.
     pub(super) async fn end(&self, id: &str, process: ProcessId, how: End) {
         let processes = self.0.parts.hub.processes();

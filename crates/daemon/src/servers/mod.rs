@@ -248,6 +248,15 @@ impl Servers {
         connection.is_some_and(|connection| connection.serves(directory))
     }
 
+    /// Whether a process is one of these servers.
+    pub(crate) fn knows(&self, process: &ProcessId) -> bool {
+        let state = lock(&self.0.state);
+        state
+            .servers
+            .values()
+            .any(|server| server.process == Some(*process))
+    }
+
     /// A delegation that already runs in this process, found at recovery.
     pub(crate) fn hold(&self, process: &ProcessId, delegation: &DelegationId) {
         let mut state = lock(&self.0.state);
