@@ -442,7 +442,7 @@ async fn continued(parent: &mut Parent<'_>, script: &mut Transcript, id: &str) -
     let follow = shell(parent.sandbox, script, &["read", "--follow", id]).await?;
     script.expect(
         follow.contains(PIECES[3].finding),
-        "it was continued by the new server and has its answer",
+        "it went on in Brigade's own server, with nobody's help, and has its answer",
     );
     script.now(
         Who::Scene,
