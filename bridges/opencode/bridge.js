@@ -373,7 +373,7 @@ async function server(ctx) {
   const childHooks = {
     event: ({ event }) => guarded(() => onEvent(directory, event)),
     "tool.execute.before": async (input, { args }) => { guardTask(directory, input, args); guardShell(input, args); },
-    "shell.env": async ({ sessionID }, output) => { if (watched.has(sessionID)) output.env.BRIGADE_SESSION = sessionID; }, // found by it should its host die
+    "shell.env": async ({ sessionID }, output) => { if (watched.has(sessionID)) Object.assign(output.env, { BRIGADE_SESSION: sessionID, BRIGADE_HOST: String(process.pid) }); }, // found by it should its host die
     dispose: () => close(directory, entry),
   };
   return worker ? childHooks : {

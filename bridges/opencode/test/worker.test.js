@@ -32,7 +32,7 @@ test("the shells of watched children are marked, and no others", async (t) => {
     await hooks["shell.env"]({ sessionID, cwd: "/p" }, output);
     return output.env;
   };
-  assert.deepEqual(await env("ses_child"), { BRIGADE_SESSION: "ses_child" });
+  assert.deepEqual(await env("ses_child"), { BRIGADE_SESSION: "ses_child", BRIGADE_HOST: String(process.pid) });
   assert.deepEqual(await env("ses_root"), {});
 });
 

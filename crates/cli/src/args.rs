@@ -162,6 +162,9 @@ pub(crate) struct Gc {
     /// Only say what would be done
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Also end the processes that a dead host has left behind
+    #[arg(long)]
+    pub(crate) processes: bool,
     #[command(flatten)]
     pub(crate) json: Json,
 }

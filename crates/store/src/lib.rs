@@ -34,7 +34,7 @@ pub use rows::{
     NoticeRow, NoticeState, Progress, Registered, Registration, Row, Wake, WakeRow,
 };
 pub use servers::ServerRow;
-pub use upkeep::{Left, Place, Stray, TakenBack, Tended, Unfit, strays};
+pub use upkeep::{Inspected, Left, Place, Stray, TakenBack, Tended, Unfit, inspect_files};
 use worker::Workers;
 
 /// Where the store and its files lie.

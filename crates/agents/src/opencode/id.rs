@@ -54,6 +54,19 @@ pub fn fixed_part_id(delegation: &DelegationId, kind: &str, at_ms: u64) -> Strin
     compose("prt_", stamp(at_ms, 0), digest(delegation, kind))
 }
 
+/// The part ID of an attempt's prompt; `registered_ms` is when its delegation was registered.
+pub(super) fn prompt_part(delegation: &DelegationId, attempt: u32, registered_ms: u64) -> String {
+    fixed_part_id(delegation, &format!("prompt/{attempt}"), registered_ms)
+}
+
+/// Whether a part is the prompt of one of this delegation's attempts up to `last`, whenever it was registered.
+pub fn is_prompt_of(part: &str, delegation: &DelegationId, last: Attempt) -> bool {
+    // Only the first half of an ID is of its time.
+    let rest = |id: &str| id.get("prt_".len() + 12..).map(str::to_owned);
+    let of = rest(part);
+    of.is_some() && (1..=last.0).any(|attempt| rest(&prompt_part(delegation, attempt, 0)) == of)
+}
+
 /// The time an ID carries, as milliseconds modulo 2^36; none where it is no ID of the host's.
 pub fn millis_of(id: &str) -> Option<u64> {
     stamp_of(id).map(|stamp| stamp / COUNTS_PER_MS)
@@ -137,6 +150,12 @@ mod tests {
         assert_eq!(part, fixed_part_id(&delegation(), "prompt/1", 5));
         assert_ne!(part, fixed_part_id(&delegation(), "prompt/2", 5));
         assert_ne!(part, fixed_part_id(&other, "prompt/1", 5));
+        assert!(is_prompt_of(&part, &delegation(), Attempt(2)));
+        assert!(!is_prompt_of(&part, &other, Attempt(2)));
+        let second = prompt_part(&delegation(), 2, 7);
+        assert!(is_prompt_of(&second, &delegation(), Attempt(2)));
+        assert!(!is_prompt_of(&second, &delegation(), Attempt(1)));
+        assert!(!is_prompt_of("prt_", &delegation(), Attempt(2)));
         assert_eq!(part.len(), 30);
 
         let last = message_id(2_000, 0, 1);

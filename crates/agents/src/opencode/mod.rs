@@ -18,7 +18,7 @@ pub use api::Api;
 pub use drive::drive;
 pub use event::{EventKind, HostEvent};
 pub use http::{EventStream, HttpTransport};
-pub use id::{fixed_message_id, fixed_part_id, later_than, message_id, millis_of};
+pub use id::{fixed_message_id, fixed_part_id, is_prompt_of, later_than, message_id, millis_of};
 pub use judge::{Evidence, Verdict, judge};
 pub use message::{Message, MessageError, MessageInfo, Part, Tokens, ToolState, Usage};
 pub use observe::{Observer, Progress};

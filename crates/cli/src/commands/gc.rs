@@ -11,7 +11,7 @@ use crate::output::{Output, Tone, harmless, patiently};
 pub(crate) async fn run(args: Gc, context: &mut Context) -> Result<(), CliError> {
     let request = Request {
         dry_run: args.dry_run,
-        processes: false,
+        processes: args.processes,
     };
     let client = context.client().await?;
     let what = if args.dry_run {

@@ -244,3 +244,78 @@ fn what_can_not_be_mended_fails_and_says_why() {
         "what is in the way is nobody's to remove"
     );
 }
+
+/// A process with this in its environment besides what leads to the home's daemon.
+#[cfg(target_os = "linux")]
+fn lingering(home: &Home, env: &[(&str, &str)]) -> std::process::Child {
+    std::process::Command::new("sleep")
+        .arg("1000")
+        .env_clear()
+        .env("HOME", home.path())
+        .envs(env.iter().copied())
+        .spawn()
+        .unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_dead_hosts_left_running_is_named_and_ended_only_on_request() {
+    let home = Home::new();
+    let mut host = std::process::Command::new("true").spawn().unwrap();
+    host.wait().unwrap();
+    let dead = host.id().to_string();
+    let own = std::process::id().to_string();
+    let mut left = lingering(
+        &home,
+        &[("BRIGADE_SESSION", "ses_1"), ("BRIGADE_HOST", &dead)],
+    );
+    let mut working = lingering(
+        &home,
+        &[("BRIGADE_SESSION", "ses_1"), ("BRIGADE_HOST", &own)],
+    );
+    let other = Home::new();
+    let mut others = lingering(
+        &other,
+        &[("BRIGADE_SESSION", "ses_1"), ("BRIGADE_HOST", &dead)],
+    );
+    let mut server = lingering(&home, &[("BRIGADE_WORKER", "lost")]);
+
+    let of = |report: &Value, kind: &str| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let findings = report["findings"].as_array().unwrap();
+        findings
+            .iter()
+            .filter(|finding| finding["kind"] == kind)
+            .map(|finding| (text(&finding["subject"]), text(&finding["fate"])))
+            .collect()
+    };
+    let named = |child: &std::process::Child| format!("process {}", child.id());
+    for name in ["processes", "servers"] {
+        assert_eq!(home.checks(name).len(), 1, "{name}, without a daemon");
+    }
+    let told = &home.checks("processes")[0]["message"];
+    let told = told.as_str().unwrap();
+    assert!(
+        told.contains(&named(&left)) && told.contains("sleep 1000"),
+        "{told}"
+    );
+    let plan = home.report(&["gc", "--dry-run", "--json"]);
+    assert_eq!(of(&plan, "process"), [(named(&left), "left".to_owned())]);
+    assert_eq!(
+        of(&plan, "server"),
+        [(named(&server), "planned".to_owned())]
+    );
+    let done = home.report(&["gc", "--json"]);
+    assert_eq!(of(&done, "process"), [(named(&left), "left".to_owned())]);
+    assert_eq!(of(&done, "server"), [(named(&server), "done".to_owned())]);
+    assert!(!server.wait().unwrap().success());
+    let done = home.report(&["gc", "--processes", "--json"]);
+    assert_eq!(of(&done, "process"), [(named(&left), "done".to_owned())]);
+    assert!(!left.wait().unwrap().success());
+    // Those of living hosts and of other daemons are nobody's to end.
+    for child in [&mut working, &mut others] {
+        assert!(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

@@ -5,8 +5,10 @@
 
 mod files;
 mod logs;
+mod processes;
+mod sessions;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use brigade_core::text::line::size as amount;
 use brigade_os::paths::Dirs;
@@ -21,8 +23,20 @@ pub(crate) enum Thing {
     Stray(Stray),
     /// A log nobody needs any more.
     Log(logs::Old),
+    /// A child session that nothing needs.
+    Session(sessions::Dangling),
+    /// A process that nobody looks after.
+    Process(processes::Lost),
     /// The store's file, which can always do with some upkeep.
     Store { path: PathBuf, size: u64 },
+}
+
+/// Where to look.
+pub(crate) struct Places {
+    /// The folder of store and logs.
+    pub(crate) data: PathBuf,
+    /// The folder of the logs.
+    pub(crate) logs: PathBuf,
 }
 
 /// What came of mending a thing.
@@ -62,14 +76,16 @@ impl Mended {
 /// When the store can't be read; nothing was done then.
 pub(crate) async fn run(
     engine: &Engine,
-    logs: &Path,
+    places: &Places,
     request: &Gc,
 ) -> Result<GcReport, StoreError> {
     let mut report = GcReport {
         dry_run: request.dry_run,
         ..GcReport::default()
     };
-    for thing in find(engine, logs).await? {
+    let (things, notes) = find(engine, places, request.processes).await?;
+    report.notes = notes;
+    for thing in things {
         let mut finding = thing.finding();
         if !request.dry_run && finding.fate == Fate::Planned {
             let mended = mend(engine, &thing).await;
@@ -89,13 +105,18 @@ pub(crate) async fn run(
 /// # Errors
 /// When the store can't be read.
 pub fn look(dirs: &Dirs) -> Result<Option<Vec<Finding>>, OpenError> {
-    let Some(strays) = brigade_store::strays(&store_paths(dirs))? else {
+    let Some(found) = brigade_store::inspect_files(&store_paths(dirs))? else {
         return Ok(None);
     };
-    let things = strays
+    let logs = logs::old(&dirs.logs(), &found.servers);
+    let servers = processes::servers(&dirs.data, &found.servers, None);
+    let left = processes::left_behind(&dirs.data, false);
+    let things = found
+        .strays
         .into_iter()
         .map(Thing::Stray)
-        .chain(logs::old(&dirs.logs(), &[]).into_iter().map(Thing::Log));
+        .chain(servers.into_iter().chain(left).map(Thing::Process))
+        .chain(logs.into_iter().map(Thing::Log));
     Ok(Some(things.map(|thing| thing.finding()).collect()))
 }
 
@@ -108,7 +129,11 @@ pub(crate) fn store_paths(dirs: &Dirs) -> StorePaths {
     }
 }
 
-async fn find(engine: &Engine, logs: &Path) -> Result<Vec<Thing>, StoreError> {
+async fn find(
+    engine: &Engine,
+    places: &Places,
+    end: bool,
+) -> Result<(Vec<Thing>, Vec<String>), StoreError> {
     let store = engine.store();
     let mut things: Vec<Thing> = store
         .strays()
@@ -122,12 +147,21 @@ async fn find(engine: &Engine, logs: &Path) -> Result<Vec<Thing>, StoreError> {
         .into_iter()
         .map(|server| server.id)
         .collect();
-    things.extend(logs::old(logs, &servers).into_iter().map(Thing::Log));
+    let (sessions, notes) = sessions::dangling(engine).await?;
+    things.extend(sessions.into_iter().map(Thing::Session));
+    let lost = processes::servers(&places.data, &servers, Some(engine.hub()));
+    let left = processes::left_behind(&places.data, end);
+    things.extend(lost.into_iter().chain(left).map(Thing::Process));
+    things.extend(
+        logs::old(&places.logs, &servers)
+            .into_iter()
+            .map(Thing::Log),
+    );
     things.push(Thing::Store {
         path: store.path().to_owned(),
         size: store.size().await,
     });
-    Ok(things)
+    Ok((things, notes))
 }
 
 impl Thing {
@@ -136,6 +170,8 @@ impl Thing {
         match self {
             Thing::Stray(stray) => files::finding(stray),
             Thing::Log(log) => log.finding(),
+            Thing::Session(session) => session.finding(),
+            Thing::Process(process) => process.finding(),
             Thing::Store { path, size } => Finding {
                 kind: FindingKind::Store,
                 subject: path.display().to_string(),
@@ -150,6 +186,8 @@ impl Thing {
 async fn mend(engine: &Engine, thing: &Thing) -> Mended {
     match thing {
         Thing::Stray(stray) => files::mend(engine, stray).await,
+        Thing::Session(session) => session.stop().await,
+        Thing::Process(process) => process.end().await,
         Thing::Log(log) => files::remove(log.path.clone(), log.size).await,
         Thing::Store { .. } => match engine.store().tend().await {
             Ok(tended) => Mended {

@@ -15,6 +15,9 @@ pub(super) async fn handle(
         true => None,
         false => Some(api.clearing.lock().await),
     };
-    let logs = api.about.data_dir.join("logs");
-    Ok(Json(gc::run(&api.engine, &logs, &request).await?))
+    let places = gc::Places {
+        logs: api.about.data_dir.join("logs"),
+        data: api.about.data_dir.clone(),
+    };
+    Ok(Json(gc::run(&api.engine, &places, &request).await?))
 }

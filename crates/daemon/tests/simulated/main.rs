@@ -4,6 +4,7 @@
 mod delivery;
 #[cfg(target_os = "linux")]
 mod disks;
+mod gc;
 mod gone;
 mod histories;
 mod idle;

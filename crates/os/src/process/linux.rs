@@ -1,6 +1,8 @@
 //! Linux: `/proc` for the start time, a pidfd for the end.
 
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
@@ -32,6 +34,16 @@ pub(super) fn watch(pid: Pid) -> Result<OwnedFd, Errno> {
     pidfd_open(pid, PidfdFlags::NONBLOCK)
 }
 
+/// A variable of the environment that a process was started with.
+pub(super) fn variable(pid: u32, name: &str) -> Option<OsString> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let prefix = format!("{name}=");
+    environment
+        .split(|byte| *byte == 0)
+        .find_map(|pair| pair.strip_prefix(prefix.as_bytes()))
+        .map(|value| OsStr::from_bytes(value).to_owned())
+}
+
 /// The user's processes whose environment had this variable when they began.
 pub(super) fn with_variable(name: &str) -> Vec<Marked> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
@@ -42,7 +54,6 @@ pub(super) fn with_variable(name: &str) -> Vec<Marked> {
             .metadata()
             .is_ok_and(|meta| meta.uid() == crate::user_id())
     };
-    let prefix = format!("{name}=");
     entries
         .flatten()
         .filter(mine)
@@ -50,14 +61,11 @@ pub(super) fn with_variable(name: &str) -> Vec<Marked> {
             let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
             // Known before its environment is read, and checked after: both are of one process then.
             let id = ProcessId::of(pid)?;
-            let environment = std::fs::read(entry.path().join("environ")).ok()?;
-            let value = environment
-                .split(|byte| *byte == 0)
-                .find_map(|pair| pair.strip_prefix(prefix.as_bytes()))?;
+            let value = variable(pid, name)?;
             let words = std::fs::read(entry.path().join("cmdline")).ok()?;
             id.is_alive().then(|| Marked {
                 id,
-                value: String::from_utf8_lossy(value).into_owned(),
+                value: value.to_string_lossy().into_owned(),
                 command: String::from_utf8_lossy(&words)
                     .trim_end_matches('\0')
                     .replace('\0', " "),

@@ -1,5 +1,6 @@
 //! macOS: `proc_pidinfo` for the start time, a kqueue for the end.
 
+use std::ffi::OsString;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::OwnedFd;
 
@@ -52,6 +53,11 @@ pub(super) fn watch(pid: Pid) -> Result<OwnedFd, Errno> {
         kevent_timespec(&queue, &[exit], &mut none, None)?;
     }
     Ok(queue)
+}
+
+/// See [`with_variable`].
+pub(super) fn variable(_pid: u32, _name: &str) -> Option<OsString> {
+    None
 }
 
 /// Environments of other processes are not shown here without further rights.

@@ -1,5 +1,6 @@
 //! Which process is which, and when it is gone.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
@@ -128,6 +129,15 @@ pub fn die() -> ! {
         if kill_process(me, Signal::KILL).is_ok() {
             std::thread::park();
         }
+    }
+}
+
+impl ProcessId {
+    /// A variable of the environment that the process was started with. None on macOS: it shows no
+    /// environments.
+    pub fn variable(&self, name: &str) -> Option<OsString> {
+        let value = system::variable(self.pid, name)?;
+        self.is_alive().then_some(value)
     }
 }
 
@@ -306,8 +316,14 @@ mod tests {
             (found.value.as_str(), found.command.as_str()),
             ("otter=1", "cat")
         );
+        assert_eq!(
+            id.variable("BRIGADE_TEST_MARK"),
+            Some(OsString::from("otter=1"))
+        );
+        assert_eq!(id.variable("BRIGADE_TEST"), None);
         child.kill().unwrap();
         assert_eq!(own(), None);
+        assert_eq!(id.variable("BRIGADE_TEST_MARK"), None);
         child.wait().unwrap();
     }
 

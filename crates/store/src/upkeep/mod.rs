@@ -132,15 +132,24 @@ impl Store {
     }
 }
 
+/// What is found where no daemon runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inspected {
+    /// What is not as it should be.
+    pub strays: Vec<Stray>,
+    /// The names of the servers on record.
+    pub servers: Vec<String>,
+}
+
 /// Looks for the same in a store that no daemon serves, without changing it. None where the store is of an
 /// older schema: the next daemon brings it up to date first.
 ///
 /// # Errors
 /// [`OpenError`], for what keeps the store from being read.
-pub fn strays(paths: &StorePaths) -> Result<Option<Vec<Stray>>, OpenError> {
+pub fn inspect_files(paths: &StorePaths) -> Result<Option<Inspected>, OpenError> {
     let refuse = |error| refusal(&paths.db, error);
     let walked = walk::walk(paths);
-    let records = if paths.db.exists() {
+    let (records, servers) = if paths.db.exists() {
         let db = Connection::open_with_flags(&paths.db, OpenFlags::SQLITE_OPEN_READ_ONLY)
             .map_err(refuse)?;
         let schema: i64 = db
@@ -149,11 +158,18 @@ pub fn strays(paths: &StorePaths) -> Result<Option<Vec<Stray>>, OpenError> {
         if schema != SCHEMA {
             return Ok(None);
         }
-        look::records(&db).map_err(refuse)?
+        let servers = db
+            .prepare("SELECT id FROM servers")
+            .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
+            .map_err(refuse)?;
+        (look::records(&db).map_err(refuse)?, servers)
     } else {
-        look::Records::default()
+        (look::Records::default(), Vec::new())
     };
-    Ok(Some(look::compare(paths, walked, &records)))
+    Ok(Some(Inspected {
+        strays: look::compare(paths, walked, &records),
+        servers,
+    }))
 }
 
 async fn blocking<T: Send + 'static>(

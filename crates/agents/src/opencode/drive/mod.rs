@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::api::Api;
-use super::id::fixed_part_id;
+use super::id;
 use super::message::Usage;
 use super::observe::Observer;
 use super::report::{DriveOutcome, Ended, Fenced, RunLog, RunSpec, Signal};
@@ -211,9 +211,5 @@ impl Driver {
 
 /// The part ID of an attempt's prompt.
 fn prompt_part(spec: &RunSpec, attempt: u32) -> String {
-    fixed_part_id(
-        &spec.delegation,
-        &format!("prompt/{attempt}"),
-        spec.registered_ms,
-    )
+    id::prompt_part(&spec.delegation, attempt, spec.registered_ms)
 }
