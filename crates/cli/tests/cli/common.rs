@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use brigade_os::process::ProcessId;
+
 /// A temporary home. Its daemon, if one runs, is stopped at the end.
 pub(crate) struct Home {
     folder: tempfile::TempDir,
@@ -66,6 +68,24 @@ impl Home {
             err: text(&output.stderr),
             code: output.status.code().unwrap_or(-1),
         }
+    }
+
+    /// Kills the daemon, and waits until it is gone: its lock is free then. Says which process it was.
+    pub(crate) fn kill_daemon(&self) -> u32 {
+        let daemon = self.daemon();
+        let process = ProcessId::of(daemon).unwrap();
+        let pid = daemon.to_string();
+        let killed = Command::new("kill")
+            .args(["-9", &pid])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(process.wait_exit()).unwrap();
+        daemon
     }
 
     /// The process that holds the daemon's lock.

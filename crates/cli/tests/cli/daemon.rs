@@ -95,12 +95,7 @@ fn another_data_home_is_refused_by_name() {
 fn a_killed_daemon_is_replaced() {
     let home = Home::new();
     home.run(&["daemon", "start"]);
-    let first = home.daemon();
-    let kill = std::process::Command::new("kill")
-        .args(["-9", &first.to_string()])
-        .status()
-        .unwrap();
-    assert!(kill.success());
+    let first = home.kill_daemon();
     assert!(
         home.runtime().join("daemon.sock").exists(),
         "it had no chance to clean up"
@@ -260,18 +255,13 @@ fn a_home_on_a_path_longer_than_a_socket_name_may_be_is_served() {
 fn what_a_killed_daemon_left_is_in_nobodys_way() {
     let home = Home::new();
     home.run(&["daemon", "start"]);
-    let killed = home.daemon();
-    let kill = std::process::Command::new("kill")
-        .args(["-9", &killed.to_string()])
-        .status()
-        .unwrap();
-    assert!(kill.success());
+    let killed = home.kill_daemon();
     // One more that died between making its socket and moving it into place, and one that wrote a log.
     let fresh = home.runtime().join("daemon.new");
     drop(std::os::unix::net::UnixListener::bind(&fresh).unwrap());
     let said = home.run(&["doctor"]);
     assert!(
-        said.out.contains("is left from an earlier daemon"),
+        said.out.contains("is left from a daemon that has died"),
         "{said:?}"
     );
     assert_eq!(home.run(&["list"]).code, 0);

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use brigade_os::process::ProcessId;
 use serde_json::Value;
 
 use crate::common::{Home, Said};
@@ -53,22 +52,6 @@ impl Home {
             .filter(|check| check["name"] == name)
             .cloned()
             .collect()
-    }
-
-    fn kill_daemon(&self) {
-        let daemon = self.daemon();
-        let process = ProcessId::of(daemon).unwrap();
-        let pid = daemon.to_string();
-        let killed = std::process::Command::new("kill")
-            .args(["-9", &pid])
-            .status()
-            .unwrap();
-        assert!(killed.success());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(process.wait_exit()).unwrap();
     }
 }
 
