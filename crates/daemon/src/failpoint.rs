@@ -28,6 +28,12 @@ pub const POINTS: &[&str] = &[
     "offer-leased",
     "offer-taken",
     "recovering",
+    "interrupted",
+    "server-planned",
+    "server-launched",
+    "server-recorded",
+    "server-begun",
+    "server-up",
 ];
 
 /// Passes a point, or dies at it.

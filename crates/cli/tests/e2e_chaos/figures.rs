@@ -24,7 +24,11 @@ impl Figures {
         println!("{line}");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(of.replace(' ', "-")), line + "\n").unwrap();
+        std::fs::write(
+            folder.join(of.split(',').next().unwrap().replace(' ', "-")),
+            line + "\n",
+        )
+        .unwrap();
     }
 }
 

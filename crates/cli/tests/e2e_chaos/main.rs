@@ -13,6 +13,8 @@ mod five;
 mod left;
 mod points;
 mod rig;
+mod rounds;
+mod servers;
 
 #[path = "../e2e_loop/stage.rs"]
 #[expect(

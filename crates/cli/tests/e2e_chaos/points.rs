@@ -7,6 +7,7 @@ use brigade_testkit::Script;
 use serde_json::json;
 
 use crate::rig::{World, hanging};
+use crate::servers;
 use crate::stage::{
     Host, LIMIT, Parent, answer, begun, delegating, ended, others_were_served, show, shown,
     turns_of,
@@ -53,6 +54,7 @@ fn no_point_is_left_out() {
         .chain(FIRST_OF_TWO)
         .chain([&RECOVERING.0])
         .chain(OFFERED)
+        .chain(servers::POINTS)
         .copied()
         .collect();
     assert_eq!(tested, POINTS.iter().copied().collect());

@@ -120,7 +120,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os("BRIGADE_CHAOS_LOGS").is_some() {
             eprintln!("{}", self.logs());
         }
         for server in self.servers() {

@@ -208,6 +208,7 @@ impl Engine {
             why,
             ran_ms,
         };
+        failpoint::pass("interrupted");
         self.insist(&entry.id, command, None).await;
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use brigade_agents::opencode::Transport;
 use brigade_os::process::{End, ProcessId};
 use brigade_store::StoreError;
 use tokio::sync::Notify;
@@ -51,7 +52,8 @@ impl Servers {
                 Server {
                     key: None,
                     host: row.host,
-                    stage: Stage::Up(transport),
+                    // That daemon may have died while it started.
+                    stage: Stage::Starting,
                     process: Some(process),
                     holds: Default::default(),
                     needed: Instant::now(),
@@ -60,9 +62,26 @@ impl Servers {
                 },
             );
             let (servers, id) = (self.clone(), row.id);
-            self.spawn(async move { servers.supervise(&id, process).await });
+            self.spawn(async move { servers.take_over(&id, process, transport).await });
         }
         Ok(())
+    }
+
+    /// Watches a server of an earlier daemon, from the moment that it listens.
+    async fn take_over(&self, id: &str, process: ProcessId, transport: Arc<dyn Transport>) {
+        if let Err(why) = self.listens(process, &*transport, &self.log(id)).await {
+            tracing::error!(server = id, %process, why, "a server of an earlier daemon can't be used");
+            lock(&self.0.state).servers.remove(id);
+            self.end(id, process, End::Kill).await;
+            self.0.parts.hub.servers_changed();
+            return;
+        }
+        if let Some(server) = lock(&self.0.state).servers.get_mut(id) {
+            server.stage = Stage::Up(transport);
+            server.needed = Instant::now();
+        }
+        self.0.parts.hub.servers_changed();
+        self.supervise(id, process).await;
     }
 
     /// Watches a server until it is gone.

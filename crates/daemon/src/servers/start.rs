@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{BACKOFF, Failure, OPEN_PROFILE, Opening, Server, Servers, Stage, State};
+use crate::failpoint;
 use crate::hosts::{Environment, EnvironmentKey, lock};
 
 /// How long a server may take to listen. With the registry of packages out of reach the host tries for
@@ -68,6 +69,7 @@ impl Servers {
         match self.try_start(&id, &environment).await {
             Ok((process, transport)) => {
                 tracing::info!(server = %id, %process, "a server of our own is up");
+                failpoint::pass("server-up");
                 if let Some(server) = lock(&self.0.state).servers.get_mut(&id) {
                     server.stage = Stage::Up(transport);
                     server.needed = Instant::now();
@@ -131,6 +133,7 @@ impl Servers {
         };
         let stored = |error: brigade_store::StoreError| error.to_string();
         parts.store.put_server(row.clone()).await.map_err(stored)?;
+        failpoint::pass("server-planned");
         let mut variables = environment.variables.clone();
         variables.extend(parts.variables.clone());
         let spec = ServerSpec {
@@ -150,34 +153,48 @@ impl Servers {
             }
         };
         let process = launched.process();
+        failpoint::pass("server-launched");
         row.process = Some(process.to_string());
         // Not recorded, it must not go to work: dropped, its gate stays closed and it ends.
         parts.store.put_server(row.clone()).await.map_err(stored)?;
         if let Some(server) = lock(&self.0.state).servers.get_mut(id) {
             server.process = Some(process);
         }
+        failpoint::pass("server-recorded");
         let up = async {
             launched.open().await.map_err(|error| error.to_string())?;
+            failpoint::pass("server-begun");
             let transport = parts
                 .launcher
                 .reach(row.port, &row.password)
                 .map_err(|error| error.to_string())?;
-            tokio::select! {
-                () = listens(&*transport) => Ok(transport),
-                exit = parts.hub.processes().wait_exit(process) => Err(match exit {
-                    Ok(()) => format!("it ended while it started{}", last_words(&spec.log)),
-                    Err(error) => format!("its end can't be watched: {error}"),
-                }),
-                () = tokio::time::sleep(LISTENS) => {
-                    Err(format!("it did not listen within {} s", LISTENS.as_secs()))
-                }
-            }
+            self.listens(process, &*transport, &spec.log).await?;
+            Ok(transport)
         };
         match up.await {
             Ok(transport) => Ok((process, transport)),
             Err(why) => {
                 self.end(id, process, End::Kill).await;
                 Err(why)
+            }
+        }
+    }
+
+    /// Waits until a server that was let to its work listens.
+    pub(super) async fn listens(
+        &self,
+        process: ProcessId,
+        transport: &dyn Transport,
+        log: &Path,
+    ) -> Result<(), String> {
+        tokio::select! {
+            () = listens(transport) => Ok(()),
+            exit = self.0.parts.hub.processes().wait_exit(process) => Err(match exit {
+                Ok(()) => format!("it ended while it started{}", last_words(log)),
+                Err(error) => format!("its end can't be watched: {error}"),
+            }),
+            () = tokio::time::sleep(LISTENS) => {
+                Err(format!("it did not listen within {} s", LISTENS.as_secs()))
             }
         }
     }
