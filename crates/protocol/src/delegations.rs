@@ -5,6 +5,8 @@ use brigade_core::id::DelegationId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ErrorBody;
+
 /// Which delegations are meant.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Scope {
@@ -230,6 +232,9 @@ pub struct Cancel {
 pub struct Cancelled {
     /// The entries.
     pub results: Vec<CancelResult>,
+    /// Of several IDs those that name no delegation; the others were dealt with all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<ErrorBody>,
 }
 
 /// What came of one.

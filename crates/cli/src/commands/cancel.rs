@@ -1,11 +1,12 @@
 //! `brigade cancel`
 
+use brigade_client::ClientError;
 use brigade_protocol::delegations::{Cancel as Request, Cancelled};
 
 use crate::args::Cancel;
 use crate::context::{Context, scope};
 use crate::error::{CliError, Kind};
-use crate::output::{Output, Tone, harmless};
+use crate::output::{Output, Tone, failure, harmless};
 
 pub(crate) async fn run(args: Cancel, context: &mut Context) -> Result<(), CliError> {
     let request = Request {
@@ -22,6 +23,12 @@ pub(crate) async fn run(args: Cancel, context: &mut Context) -> Result<(), CliEr
     } else {
         print(&mut context.out, &cancelled)?;
     }
+    if let [others @ .., last] = cancelled.unknown.as_slice() {
+        for body in others {
+            failure(&ClientError::from(body.clone()).into());
+        }
+        return Err(ClientError::from(last.clone()).into());
+    }
     // Who names a delegation wants that one stopped; one that had ended before was not.
     if by_id && cancelled.results.iter().any(|result| !result.ordered) {
         return Err(CliError::told(Kind::Refused));
@@ -30,7 +37,7 @@ pub(crate) async fn run(args: Cancel, context: &mut Context) -> Result<(), CliEr
 }
 
 fn print(out: &mut Output, cancelled: &Cancelled) -> Result<(), CliError> {
-    if cancelled.results.is_empty() {
+    if cancelled.results.is_empty() && cancelled.unknown.is_empty() {
         return out.line("Nothing is active there.");
     }
     for result in &cancelled.results {
@@ -64,8 +71,12 @@ mod tests {
             result("brave-amber-otter", false, "had ended already: complete"),
         ];
         let (mut out, printed) = Output::memory(None);
-        print(&mut out, &Cancelled { results }).unwrap();
-        print(&mut out, &Cancelled { results: vec![] }).unwrap();
+        let cancelled = |results| Cancelled {
+            results,
+            unknown: vec![],
+        };
+        print(&mut out, &cancelled(results)).unwrap();
+        print(&mut out, &cancelled(vec![])).unwrap();
         assert_eq!(
             printed(),
             "agile-red-fox  is being stopped\nbrave-amber-otter  had ended already: complete\nNothing is active there.\n"

@@ -70,8 +70,8 @@ fn sum(report: &GcReport) -> String {
             .count()
     };
     let parts = [
-        (number(Fate::Planned), "would be mended"),
-        (number(Fate::Done), "mended"),
+        (number(Fate::Planned), "to do"),
+        (number(Fate::Done), "done"),
         (number(Fate::Left), "left"),
         (number(Fate::Failed), "failed"),
     ];
@@ -130,7 +130,7 @@ mod tests {
             findings: vec![finding(FindingKind::OldLog, "/x.log", Fate::Planned)],
             ..GcReport::default()
         };
-        assert_eq!(sum(&planned), "1 would be mended.");
+        assert_eq!(sum(&planned), "1 to do.");
         assert_eq!(sum(&GcReport::default()), "nothing found; 0 bytes freed.");
     }
 }

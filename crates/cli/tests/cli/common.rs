@@ -75,10 +75,7 @@ impl Home {
         let daemon = self.daemon();
         let process = ProcessId::of(daemon).unwrap();
         let pid = daemon.to_string();
-        let killed = Command::new("kill")
-            .args(["-9", &pid])
-            .status()
-            .unwrap();
+        let killed = Command::new("kill").args(["-9", &pid]).status().unwrap();
         assert!(killed.success());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -76,6 +76,11 @@ fn exit_codes_tell_failures_apart() {
         }
     }
     assert_eq!(home.run(&["cancel", "brave-amber-otter"]).code, 3);
+    let both = home.run(&["cancel", "brave-amber-otter", "calm-red-fox"]);
+    assert_eq!(both.code, 3, "{both:?}");
+    for id in ["brave-amber-otter", "calm-red-fox"] {
+        assert!(both.err.contains(id), "each is named: {both:?}");
+    }
     assert_eq!(home.run(&["read", "--follow", "brave-amber-otter"]).code, 3);
 }
 

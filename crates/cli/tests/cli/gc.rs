@@ -221,7 +221,7 @@ fn what_can_not_be_mended_fails_and_says_why() {
     let said = home.run(&["gc"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.out.contains("FAIL  brave-amber-otter"), "{said:?}");
-    assert!(said.out.contains("1 mended, 1 failed"), "{said:?}");
+    assert!(said.out.contains("1 done, 1 failed"), "{said:?}");
     assert!(
         path.join("x").exists(),
         "what is in the way is nobody's to remove"

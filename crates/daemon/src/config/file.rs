@@ -1,12 +1,12 @@
 //! One file, as it is written: everything optional, unknown keys refused.
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use brigade_core::permission::{McpPolicy, RunMode};
 use brigade_store::Wake;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::Config;
 use super::duration::Limit;
@@ -31,14 +31,33 @@ pub(super) struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Limits {
-    concurrent: Option<NonZeroU32>,
-    queue: Option<NonZeroUsize>,
+    #[serde(default, deserialize_with = "at_least_one")]
+    concurrent: Option<u32>,
+    #[serde(default, deserialize_with = "at_least_one")]
+    queue: Option<usize>,
     max_run: Option<Limit>,
     stall: Option<Limit>,
-    attempts: Option<NonZeroU32>,
-    prompt: Option<NonZeroUsize>,
+    #[serde(default, deserialize_with = "at_least_one")]
+    attempts: Option<u32>,
+    #[serde(default, deserialize_with = "at_least_one")]
+    prompt: Option<usize>,
     inline_result: Option<usize>,
-    page: Option<NonZeroUsize>,
+    #[serde(default, deserialize_with = "at_least_one")]
+    page: Option<usize>,
+}
+
+/// A number from 1 on: none at all would leave nothing to be done.
+fn at_least_one<'de, D, N>(deserializer: D) -> Result<Option<N>, D::Error>
+where
+    D: Deserializer<'de>,
+    N: TryFrom<i64>,
+{
+    let number = i64::deserialize(deserializer)?;
+    let refused = |what: &str| D::Error::custom(format!("{number} is too {what}"));
+    if number < 1 {
+        return Err(refused("small: a number from 1 on is needed"));
+    }
+    N::try_from(number).map(Some).map_err(|_| refused("large"))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,26 +121,17 @@ impl File {
     /// The person's file over the defaults.
     pub(super) fn apply(self, config: &mut Config) {
         let limits = &mut config.limits;
-        set(
-            &mut limits.concurrent,
-            self.limits.concurrent.map(NonZeroU32::get),
-        );
-        set(&mut limits.queue, self.limits.queue.map(NonZeroUsize::get));
+        set(&mut limits.concurrent, self.limits.concurrent);
+        set(&mut limits.queue, self.limits.queue);
         set(
             &mut limits.max_run,
             self.limits.max_run.map(|limit| limit.0),
         );
         set(&mut limits.stall, self.limits.stall.map(|limit| limit.0));
-        set(
-            &mut limits.attempts,
-            self.limits.attempts.map(NonZeroU32::get),
-        );
-        set(
-            &mut limits.prompt,
-            self.limits.prompt.map(NonZeroUsize::get),
-        );
+        set(&mut limits.attempts, self.limits.attempts);
+        set(&mut limits.prompt, self.limits.prompt);
         set(&mut limits.inline_result, self.limits.inline_result);
-        set(&mut limits.page, self.limits.page.map(NonZeroUsize::get));
+        set(&mut limits.page, self.limits.page);
         set(&mut config.notice.wake, self.notice.wake.map(wake));
         set(&mut config.guard.task, self.guard.task);
         set(&mut config.guard.mcp, self.guard.mcp);
@@ -143,6 +153,21 @@ impl File {
         }
     }
 
+    /// The keys in a project's file that are the person's alone, and are left out.
+    pub(super) fn left_out(&self) -> Vec<&'static str> {
+        [
+            ("[limits] concurrent", self.limits.concurrent.is_some()),
+            ("[limits] queue", self.limits.queue.is_some()),
+            ("[daemon] idle_exit", self.daemon.idle_exit.is_some()),
+            ("[daemon] log", self.daemon.log.is_some()),
+            ("[server] enabled", self.server.enabled.is_some()),
+            ("[server] linger", self.server.linger.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, given)| given.then_some(key))
+        .collect()
+    }
+
     /// A project's file over the person's: taste is free (title, wake, sizes), everything that costs or
     /// endangers can only become less. What is the person's alone is left as it is.
     pub(super) fn tighten(self, config: &mut Config) {
@@ -154,13 +179,13 @@ impl File {
             limits.stall = shorter(limits.stall, limit.0);
         }
         if let Some(attempts) = self.limits.attempts {
-            limits.attempts = limits.attempts.min(attempts.get());
+            limits.attempts = limits.attempts.min(attempts);
         }
         if let Some(prompt) = self.limits.prompt {
-            limits.prompt = limits.prompt.min(prompt.get());
+            limits.prompt = limits.prompt.min(prompt);
         }
         set(&mut limits.inline_result, self.limits.inline_result);
-        set(&mut limits.page, self.limits.page.map(NonZeroUsize::get));
+        set(&mut limits.page, self.limits.page);
         set(&mut config.notice.wake, self.notice.wake.map(wake));
         set(&mut config.guard.task, self.guard.task);
         if self.guard.mcp == Some(McpPolicy::Named) {

@@ -270,6 +270,14 @@ impl Configs {
     }
 }
 
+/// The keys in a directory's project file that only the person's own file may set: they have no effect there.
+///
+/// # Errors
+/// [`ConfigError`] where the file has a mistake.
+pub fn left_out(directory: &Path) -> Result<Vec<&'static str>, ConfigError> {
+    Ok(read(&directory.join(PROJECT_FILE))?.map_or_else(Vec::new, |file| file.left_out()))
+}
+
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
@@ -390,7 +398,15 @@ mod tests {
         };
         assert_eq!((*line, file.ends_with("config.toml")), (3, true));
         assert!(message.contains("concurent"), "{message}");
+        let error = load("[limits]\nqueue = 5\nconcurrent = 0\n").unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.ends_with("config.toml:3: 0 is too small: a number from 1 on is needed"),
+            "{text}"
+        );
         for bad in [
+            "[limits]\nconcurrent = -1\n",
+            "[limits]\nconcurrent = 99999999999\n",
             "[limits]\nmax_run = 15\n",
             "[limits]\nmax_run = \"15 parsecs\"\n",
             "[limits]\nconcurrent = 0\n",
@@ -436,6 +452,7 @@ mod tests {
         let configs = Configs::load(&user).unwrap();
         let directory = dir.path().to_str().unwrap();
         let config = configs.checked(directory).unwrap();
+        assert_eq!(left_out(dir.path()).unwrap(), ["[limits] concurrent"]);
         assert_eq!(config.limits.concurrent, 8);
         assert_eq!(config.limits.max_run, Some(Duration::from_mins(10)));
         assert_eq!(config.limits.attempts, 1);

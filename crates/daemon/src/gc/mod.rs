@@ -189,9 +189,9 @@ async fn mend(engine: &Engine, thing: &Thing) -> Mended {
         Thing::Session(session) => session.stop().await,
         Thing::Process(process) => process.end().await,
         Thing::Log(log) => files::remove(log.path.clone(), log.size).await,
-        Thing::Store { .. } => match engine.store().tend().await {
+        Thing::Store { size, .. } => match engine.store().tend().await {
             Ok(tended) => Mended {
-                freed: tended.before.saturating_sub(tended.after),
+                freed: size.saturating_sub(tended.after),
                 ..Mended::done(format!(
                     "{}, search index merged; {} now",
                     if tended.folded {

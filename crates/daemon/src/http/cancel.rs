@@ -25,10 +25,14 @@ pub(super) async fn handle(
     let scope = Scope {
         directory: request.directory.clone(),
     };
-    let mut results = Vec::new();
+    let (mut results, mut unknown) = (Vec::new(), Vec::new());
     for id in &request.ids {
-        let row = delegation::find(&api, id, &scope).await?;
-        results.push(cancel_row(&api, &row).await?);
+        match delegation::find(&api, id, &scope).await {
+            Ok(row) => results.push(cancel_row(&api, &row).await?),
+            Err(failure) if request.ids.len() == 1 => return Err(failure),
+            // A mistyped one must not keep the others running, nor keep what became of them from being told.
+            Err(failure) => unknown.push(failure.0),
+        }
     }
     if request.ids.is_empty() {
         let project = project::of_optional(request.directory.as_deref()).await;
@@ -45,7 +49,7 @@ pub(super) async fn handle(
             }
         }
     }
-    Ok(Json(Cancelled { results }))
+    Ok(Json(Cancelled { results, unknown }))
 }
 
 async fn cancel_row(api: &Api, row: &Listed) -> Result<CancelResult, Failure> {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use brigade_core::delegation::State;
+use brigade_protocol::ErrorCode;
+use brigade_protocol::delegations::Cancel;
 use brigade_store::ListFilter;
 use brigade_testkit::simulated::Fault;
 use tokio::time::timeout;
@@ -97,4 +99,27 @@ async fn a_call_whose_connection_breaks_while_the_agents_are_asked_for_is_repeat
     rig.world.open("slow");
     rig.ended(std::slice::from_ref(&id)).await;
     assert_eq!(rig.show(&id).await.summary.state, State::Complete);
+}
+
+#[tokio::test]
+async fn a_mistyped_id_keeps_none_of_the_others_running() {
+    let rig = Rig::new("").await;
+    let host = rig.host("a").await;
+    let root = rig.world.root();
+    host.person(&root, "hello");
+    idle(&rig, &root).await;
+    let id = host.delegate(&root, "@stream never").await.unwrap();
+    let request = Cancel {
+        ids: vec!["no-such-one".into(), id.clone()],
+        ..Cancel::default()
+    };
+    let cancelled = rig.client().await.cancel(&request).await.unwrap();
+    assert_eq!(cancelled.results.len(), 1, "{cancelled:?}");
+    assert_eq!(cancelled.results[0].id.as_str(), id);
+    assert!(cancelled.results[0].ordered, "{cancelled:?}");
+    assert_eq!(cancelled.unknown.len(), 1, "{cancelled:?}");
+    assert_eq!(cancelled.unknown[0].code, ErrorCode::NotFound);
+    assert!(cancelled.unknown[0].message.contains("no-such-one"));
+    rig.ended(std::slice::from_ref(&id)).await;
+    assert_eq!(rig.show(&id).await.summary.state, State::Cancelled);
 }

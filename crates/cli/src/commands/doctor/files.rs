@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use brigade_daemon::config::{Configs, PROJECT_FILE};
+use brigade_daemon::config::{Configs, PROJECT_FILE, left_out};
 use brigade_daemon::{StoreFault, inspect_store};
 use brigade_os::paths::{Dirs, ensure_private_dir};
 
@@ -51,6 +51,18 @@ pub(super) fn config(dirs: &Dirs, directory: &Path) -> Check {
         Configs::load(&person).and_then(|configs| configs.checked(&directory.to_string_lossy()));
     if let Err(error) = checked {
         return Check::fail(NAME, error.to_string(), MEND);
+    }
+    let left_out = left_out(directory).unwrap_or_default();
+    if !left_out.is_empty() {
+        return Check::warn(
+            NAME,
+            format!(
+                "{} sets {}, which has no effect in a project",
+                project.display(),
+                left_out.join(", ")
+            ),
+            format!("take it out, or set it in {}", person.display()),
+        );
     }
     let there = [&person, &project].map(|path| path.exists().then(|| path.display().to_string()));
     let there: Vec<_> = there.into_iter().flatten().collect();
@@ -240,11 +252,16 @@ mod tests {
             assert_eq!(check.level, Level::Fail);
             let place = format!("{}:2", file.display());
             assert!(check.message.contains(&place), "{}", check.message);
-            fs::write(file, "[limits]\nconcurrent = 3\n").unwrap();
+            fs::write(file, "[limits]\nattempts = 3\n").unwrap();
         }
         let check = config(&dirs, root.path());
         assert_eq!(check.level, Level::Ok, "{check:?}");
         assert!(check.message.contains("over it"), "{}", check.message);
+        fs::write(&project, "[limits]\nqueue = 3\n[daemon]\nlog = \"debug\"\n").unwrap();
+        let check = config(&dirs, root.path());
+        assert_eq!(check.level, Level::Warn);
+        let sets = "sets [limits] queue, [daemon] log, which has no effect";
+        assert!(check.message.contains(sets), "{}", check.message);
     }
 
     #[test]

@@ -159,10 +159,10 @@ fn left(name: &'static str, words: [&str; 2], these: &[&Finding]) -> Check {
         [only] if planned == 0 => only.action.clone(),
         _ if planned == 0 => "brigade gc --dry-run says of each what can be done".to_owned(),
         _ if planned == these.len() => {
-            "brigade gc mends it; brigade gc --dry-run shows what it would do".to_owned()
+            "brigade gc deals with that; brigade gc --dry-run shows what it would do".to_owned()
         }
         _ => format!(
-            "brigade gc mends {planned} of them; brigade gc --dry-run says of each what can be done"
+            "brigade gc deals with {planned} of them; brigade gc --dry-run says of each what can be done"
         ),
     };
     Check::warn(name, message, mend)
@@ -213,8 +213,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "Warn artifacts: 8 artifacts without a record\n/0.md: is wrong\n/1.md: is wrong\n/2.md: is wrong\n/3.md: is wrong\n/4.md: is wrong\nand 3 more → brigade gc mends 7 of them; brigade gc --dry-run says of each what can be done",
-                "Warn records: 1 record without its artifact\na-b-c: is wrong → brigade gc mends it; brigade gc --dry-run shows what it would do",
+                "Warn artifacts: 8 artifacts without a record\n/0.md: is wrong\n/1.md: is wrong\n/2.md: is wrong\n/3.md: is wrong\n/4.md: is wrong\nand 3 more → brigade gc deals with 7 of them; brigade gc --dry-run says of each what can be done",
+                "Warn records: 1 record without its artifact\na-b-c: is wrong → brigade gc deals with that; brigade gc --dry-run shows what it would do",
                 "Warn files: 1 unfinished file may hold a result\n/p.md.part: is wrong → see to it",
                 "Ok leftovers: 1 file or folder that nobody needs; brigade gc tidies up → ",
             ]
