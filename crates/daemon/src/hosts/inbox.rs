@@ -65,13 +65,25 @@ impl Hub {
         if connection.is_worker() {
             return;
         }
-        lock(&self.state).sessions.heard(
-            &owned.session,
-            &connection.process,
-            &owned.directory,
-            owned.activity,
-            owned.active_ms,
-        );
+        {
+            let mut state = lock(&self.state);
+            let current = state
+                .by_process
+                .get(&connection.process)
+                .is_some_and(|current| current.id == connection.id);
+            if !current {
+                // Heard after the connection's end: a process that is gone would own the session for ever, and
+                // one that is back has told it anew.
+                return;
+            }
+            state.sessions.heard(
+                &owned.session,
+                &connection.process,
+                &owned.directory,
+                owned.activity,
+                owned.active_ms,
+            );
+        }
         self.signal(Signal::SessionChanged(owned.session.clone()));
     }
 

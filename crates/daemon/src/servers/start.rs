@@ -110,6 +110,8 @@ impl Servers {
             let servers = self.clone();
             async move {
                 tokio::time::sleep(pause).await;
+                // Whoever still needs one asks again now, and a failure is noted anew.
+                servers.0.parts.troubles.clear(TROUBLE);
                 servers.0.parts.hub.servers_changed();
             }
         });
