@@ -14,6 +14,8 @@ mod parts;
 mod processes;
 mod project;
 mod servers;
+#[cfg(test)]
+mod simulation;
 mod troubles;
 
 use std::ffi::OsString;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use brigade_os::process::{End, ProcessId};
+use brigade_os::process::{End, Marked, ProcessId, marked};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -15,6 +15,9 @@ pub(crate) trait Processes: Send + Sync {
     /// Waits until it no longer runs. Returns at once if it doesn't. An error says that it can't be
     /// watched: then nothing may be concluded.
     fn wait_exit(&self, process: ProcessId) -> BoxFuture<'static, io::Result<()>>;
+
+    /// The living ones in whose environment this variable is set.
+    fn marked(&self, variable: &'static str) -> BoxFuture<'static, Vec<Marked>>;
 
     /// Ends a process of our own; one that is gone already is left at that.
     fn end(&self, process: &ProcessId, how: End) -> io::Result<()>;
@@ -38,6 +41,11 @@ impl Processes for SystemProcesses {
 
     fn wait_exit(&self, process: ProcessId) -> BoxFuture<'static, io::Result<()>> {
         process.wait_exit().boxed()
+    }
+
+    fn marked(&self, variable: &'static str) -> BoxFuture<'static, Vec<Marked>> {
+        let looking = tokio::task::spawn_blocking(|| marked(variable));
+        looking.map(Result::unwrap_or_default).boxed()
     }
 
     fn end(&self, process: &ProcessId, how: End) -> io::Result<()> {

@@ -14,6 +14,10 @@ const GIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// first of the sorted root commits; outside git, or before the first commit, a digest of the path.
 pub(crate) async fn of(directory: &str) -> ProjectId {
     let fallback = || ProjectId::from_path(directory);
+    #[cfg(test)]
+    if directory == crate::simulation::DIRECTORY {
+        return fallback();
+    }
     let Some((top, git_dir)) = find_git(Path::new(directory)).await else {
         return fallback();
     };

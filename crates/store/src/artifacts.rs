@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
 
+use crate::worker::Workers;
+
 /// An artifact could not be written. The outcome and its text are in the store, and an earlier version
 /// of the file is as it was; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -35,16 +37,17 @@ pub(crate) fn path(
 
 /// Writes the file: temporary file, fsync, rename, fsync of the folder.
 pub(crate) async fn write(
+    workers: &Workers,
     root: &Path,
     path: PathBuf,
     text: String,
 ) -> Result<PathBuf, ArtifactError> {
     let root = root.to_owned();
     let target = path.clone();
-    let written =
-        tokio::task::spawn_blocking(move || write_blocking(&root, &target, text.as_bytes())).await;
-    let result = written.unwrap_or_else(|error| Err(io::Error::other(error)));
-    match result {
+    let written = workers
+        .files(move || write_blocking(&root, &target, text.as_bytes()))
+        .await;
+    match written.flatten() {
         Ok(()) => Ok(path),
         Err(source) => Err(ArtifactError { path, source }),
     }

@@ -14,6 +14,8 @@ mod record;
 mod rows;
 mod search;
 mod servers;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod snippet;
 mod transitions;
 mod upkeep;
@@ -77,13 +79,17 @@ impl Store {
             path: paths.db.clone(),
             source,
         })?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::with(workers, paths, clock, last))
+    }
+
+    fn with(workers: Workers, paths: &StorePaths, clock: Arc<dyn Clock>, last: i64) -> Self {
+        Self(Arc::new(Inner {
             workers,
             paths: paths.clone(),
             clock,
             seen: predecessor::Seen::default(),
             grown: watch::Sender::new(last),
-        })))
+        }))
     }
 
     /// Carries out what is queued and closes the file. Later calls fail with [`StoreError::Closed`].
@@ -119,7 +125,12 @@ impl Store {
         text: String,
     ) -> Result<PathBuf, ArtifactError> {
         let path = artifacts::path(&self.0.paths.artifacts, project, root, id);
-        artifacts::write(&self.0.paths.artifacts, path, text).await
+        artifacts::write(&self.0.workers, &self.0.paths.artifacts, path, text).await
+    }
+
+    async fn read(&self, file: PathBuf) -> std::io::Result<Vec<u8>> {
+        let read = self.0.workers.files(move || std::fs::read(file)).await;
+        read.flatten()
     }
 
     /// The text of an artifact, from its file: what a person changed there is what is read. Where the
@@ -133,7 +144,7 @@ impl Store {
             Listed::Predecessor(file) => Some(file.path.clone()),
         };
         let fault = match &path {
-            Some(path) => match tokio::fs::read(path).await {
+            Some(path) => match self.read(path.clone()).await {
                 Ok(bytes) => {
                     // An editor may have left something else than UTF-8.
                     return Ok(String::from_utf8(bytes).unwrap_or_else(|error| {

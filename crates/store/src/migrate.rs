@@ -24,7 +24,7 @@ const READERS: usize = 2;
 /// How long a locked file is waited for; only a backup program would lock it.
 const BUSY: Duration = Duration::from_secs(10);
 /// Prepared statements that a connection keeps.
-const STATEMENTS: usize = 64;
+pub(crate) const STATEMENTS: usize = 64;
 
 /// Opens the file with one connection to write and some to read.
 pub(crate) fn open(path: &Path) -> Result<(Connection, Vec<Connection>), OpenError> {
@@ -141,7 +141,7 @@ fn configure(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)
 }
 
-fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
+pub(crate) fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
     let from: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     for (index, migration) in MIGRATIONS.iter().enumerate() {
         let version = i64::try_from(index).unwrap_or(i64::MAX) + 1;

@@ -170,13 +170,13 @@ impl Store {
     pub async fn scan_predecessor(&self, project: &ProjectId) -> Result<(), StoreError> {
         let store = self.clone();
         let walked = project.clone();
-        let folders = blocking(move || store.walk(&walked)).await?;
+        let folders = self.files(move || store.walk(&walked)).await?;
         let known = self.known(project).await?;
         let changed = folders.iter().filter(|folder| folder.files.is_some());
         let ours = self
             .ids_of(changed.map(|folder| folder.root.clone()).collect())
             .await?;
-        let (fresh, gone, folders) = blocking(move || compare(folders, &known, &ours)).await?;
+        let (fresh, gone, folders) = self.files(move || compare(folders, &known, &ours)).await?;
         if !(fresh.is_empty() && gone.is_empty()) {
             self.take_in(project.clone(), fresh, gone).await?;
         }
@@ -203,6 +203,14 @@ impl Store {
             );
         }
         folders
+    }
+
+    async fn files<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let done = self.0.workers.files(work).await;
+        done.map_err(|error| StoreError::Io(error.to_string()))
     }
 
     async fn known(&self, project: &ProjectId) -> Result<Known, StoreError> {
@@ -270,7 +278,9 @@ impl Store {
                 .await?;
         }
         for found in steps(fresh) {
-            let files = blocking(move || found.into_iter().map(read).collect::<Vec<_>>()).await?;
+            let files = self
+                .files(move || found.into_iter().map(read).collect::<Vec<_>>())
+                .await?;
             let project = project.clone();
             self.0
                 .workers
@@ -316,14 +326,6 @@ fn read(file: Found) -> (Found, Option<Artifact>) {
         }
     };
     (file, artifact)
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| StoreError::Io(error.to_string()))
 }
 
 /// What is new or changed, what is gone, and which folders were looked through.

@@ -56,7 +56,7 @@ where
 }
 
 /// Runs a job; one that panics is a failed one, and takes neither its thread nor the other jobs with it.
-fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, StoreError> {
+pub(crate) fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(work))
         .map_err(|_| StoreError::internal("a job of the store panicked"))
 }
@@ -73,17 +73,84 @@ enum ReadMessage {
     Stop,
 }
 
+/// Who does the work.
+pub(crate) enum Workers {
+    /// Threads, as in every daemon.
+    Threads(Threads),
+    /// The caller itself, in a simulation.
+    #[cfg(feature = "simulation")]
+    Caller(crate::simulation::Disk),
+}
+
+impl Workers {
+    /// Starts one thread for each connection.
+    pub(crate) fn start(writer: Connection, readers: Vec<Connection>) -> std::io::Result<Self> {
+        Threads::start(writer, readers).map(Self::Threads)
+    }
+
+    /// Runs a write; it is durable when this returns `Ok`.
+    pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    {
+        match self {
+            Self::Threads(threads) => threads.write(work).await,
+            #[cfg(feature = "simulation")]
+            Self::Caller(disk) => disk.write(work).await,
+        }
+    }
+
+    /// Runs a read; it sees every write that was answered before it was asked for.
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        match self {
+            Self::Threads(threads) => threads.read(work).await,
+            #[cfg(feature = "simulation")]
+            Self::Caller(disk) => disk.read(work).await,
+        }
+    }
+
+    /// Does something with files.
+    pub(crate) async fn files<T, F>(&self, work: F) -> std::io::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        match self {
+            Self::Threads(_) => tokio::task::spawn_blocking(work)
+                .await
+                .map_err(std::io::Error::other),
+            #[cfg(feature = "simulation")]
+            Self::Caller(disk) => disk.files(work).await,
+        }
+    }
+
+    /// Carries out what is queued, closes the connections and joins the threads. Later calls fail
+    /// with [`StoreError::Closed`]. A second call finds nothing to do.
+    pub(crate) fn stop(&self) {
+        match self {
+            Self::Threads(threads) => threads.stop(),
+            #[cfg(feature = "simulation")]
+            Self::Caller(_) => {}
+        }
+    }
+}
+
 /// The handle on the threads. They end when it is dropped or stopped.
-pub(crate) struct Workers {
+pub(crate) struct Threads {
     writer: Sender<WriteMessage>,
     reader: Sender<ReadMessage>,
     readers: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl Workers {
-    /// Starts one thread for each connection.
-    pub(crate) fn start(writer: Connection, readers: Vec<Connection>) -> std::io::Result<Self> {
+impl Threads {
+    fn start(writer: Connection, readers: Vec<Connection>) -> std::io::Result<Self> {
         let (write_tx, write_rx) = channel();
         let (read_tx, read_rx) = channel();
         let read_rx = Arc::new(Mutex::new(read_rx));
@@ -109,8 +176,7 @@ impl Workers {
         })
     }
 
-    /// Runs a write; it is durable when this returns `Ok`.
-    pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -128,8 +194,7 @@ impl Workers {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Runs a read; it sees every write that was answered before it was asked for.
-    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -145,9 +210,7 @@ impl Workers {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Carries out what is queued, closes the connections and joins the threads. Later calls fail
-    /// with [`StoreError::Closed`]. A second call finds nothing to do.
-    pub(crate) fn stop(&self) {
+    fn stop(&self) {
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // Readers first: the writer's last checkpoint then finds nobody in its way. A thread that is
@@ -222,7 +285,7 @@ fn run_group(db: &Connection, group: &mut [Box<dyn WriteJob>]) -> Result<(), Sto
     execute(db, "COMMIT").inspect_err(|_| abandon(db))
 }
 
-fn execute(db: &Connection, sql: &str) -> Result<(), StoreError> {
+pub(crate) fn execute(db: &Connection, sql: &str) -> Result<(), StoreError> {
     db.prepare_cached(sql)?.execute([])?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use brigade_core::delegation::{Command, Delegation, Model, RunEnd};
 use brigade_core::id::Attempt;
 use brigade_core::permission::Rule;
 use brigade_core::text::title;
-use brigade_os::process::{ProcessId, marked};
+use brigade_os::process::ProcessId;
 use tokio::sync::mpsc;
 
 use super::child_rules::{shell_rules, with_denies};
@@ -196,8 +196,22 @@ impl Engine {
         }
     }
 
+    /// What the child's shell has started and its host has left running. It is told, not ended: what it does is
+    /// not known.
+    async fn left_behind(&self, record: &Delegation) -> Option<String> {
+        let child = record.child.clone()?;
+        let marked = self.hub().processes().marked(SESSION_MARK).await;
+        let commands: Vec<String> = marked
+            .into_iter()
+            .filter(|process| process.value == child.as_str())
+            .map(|process| format!("process {} ({})", process.id.pid, process.command))
+            .collect();
+        (!commands.is_empty())
+            .then(|| format!("its shell commands still run: {}", commands.join(", ")))
+    }
+
     async fn interrupt(&self, entry: &Arc<Entry>, attempt: Attempt, why: &str, ran_ms: u64) {
-        let why = match left_behind(&entry.record().await).await {
+        let why = match self.left_behind(&entry.record().await).await {
             Some(left) => format!("{why}; {left}"),
             None => why.to_owned(),
         };
@@ -272,20 +286,6 @@ impl Engine {
             tracing::warn!(id = %entry.id, %error, "progress could not be written down");
         }
     }
-}
-
-/// What the child's shell has started and its host has left running. It is told, not ended: what it does is
-/// not known.
-async fn left_behind(record: &Delegation) -> Option<String> {
-    let child = record.child.clone()?;
-    let marked = tokio::task::spawn_blocking(|| marked(SESSION_MARK)).await;
-    let commands: Vec<String> = marked
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|process| process.value == child.as_str())
-        .map(|process| format!("process {} ({})", process.id.pid, process.command))
-        .collect();
-    (!commands.is_empty()).then(|| format!("its shell commands still run: {}", commands.join(", ")))
 }
 
 /// Waits for the proof that a process is gone, and says it.

@@ -95,6 +95,10 @@ impl Engine {
     /// A delegation that waited was decided: it needs no slot any more.
     pub(super) fn dequeue(&self, id: &DelegationId) {
         let mut state = lock(&self.0.schedule.state);
+        // What holds a slot may be interrupted yet, and needs its place in the order then.
+        if state.holding.contains(id) {
+            return;
+        }
         if let Some(order) = state.order.remove(id) {
             state.waiting.remove(&order);
         }
@@ -104,6 +108,16 @@ impl Engine {
     pub(crate) fn schedule(&self) {
         let engine = self.clone();
         self.spawn(async move { engine.schedule_pass().await });
+    }
+
+    /// Who holds a slot.
+    #[cfg(test)]
+    pub(crate) fn holders(&self) -> Vec<DelegationId> {
+        lock(&self.0.schedule.state)
+            .holding
+            .iter()
+            .cloned()
+            .collect()
     }
 
     async fn schedule_pass(&self) {
@@ -166,6 +180,8 @@ impl Engine {
                     self.schedule_after(now);
                     break;
                 }
+                // Decided meanwhile.
+                state.order.remove(&id);
             } else {
                 *pause = None;
                 self.0.troubles.clear(id.as_str());

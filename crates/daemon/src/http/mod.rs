@@ -8,6 +8,8 @@ mod delegation;
 mod delegation_follow;
 mod delegation_text;
 mod delegations;
+#[cfg(test)]
+pub(crate) mod direct;
 mod error;
 mod events;
 mod gc;

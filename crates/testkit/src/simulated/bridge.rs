@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_client::{Client, ClientError, StartPolicy};
-use brigade_protocol::bridge::{Batch, Directory, Down, HeldLease, Host, Register, Up};
+use brigade_os::paths::Dirs;
+use brigade_protocol::bridge::{Batch, Down, HeldLease, Host, Register, Up};
 use brigade_protocol::{ErrorCode, PROTOCOL};
 use futures::StreamExt;
 use serde_json::Value;
@@ -22,34 +23,32 @@ const MOMENT: Duration = Duration::from_millis(15);
 
 impl Inner {
     /// Keeps the process connected.
-    pub(super) async fn maintain(self: Arc<Self>) {
+    pub(super) async fn maintain(self: Arc<Self>, dirs: Dirs) {
         loop {
             self.bridge
                 .until(|bridge| (!bridge.offline).then_some(()))
                 .await;
             // Why there is no connection shows in the next attempt; a test waits for the one that succeeds.
-            let _failed = self.connect_once().await;
+            let _failed = self.connect_once(&dirs).await;
             self.bridge.update(|bridge| bridge.link = None);
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn connect_once(self: &Arc<Self>) -> Result<(), ClientError> {
-        let client = Client::connect(&self.dirs, StartPolicy::Never).await?;
+    async fn connect_once(self: &Arc<Self>, dirs: &Dirs) -> Result<(), ClientError> {
+        let client = Client::connect(dirs, StartPolicy::Never).await?;
         let request = self.registration();
         let registered = client.register(&request).await?;
         let link = Link {
             id: registered.connection,
-            client: client.clone(),
             cut: CancellationToken::new(),
         };
         let mut stream = client.bridge_stream(&link.id).await?;
         self.bridge.update(|bridge| {
-            bridge.leases.clear();
-            bridge.connections += 1;
-            bridge.link = Some(link.clone());
+            bridge.client = Some(client.clone());
+            bridge.linked(link.clone());
         });
-        let poster = tokio::spawn(Arc::clone(self).post(link.clone()));
+        let poster = tokio::spawn(Arc::clone(self).post(link.clone(), client));
         loop {
             tokio::select! {
                 () = link.cut.cancelled() => break,
@@ -67,7 +66,7 @@ impl Inner {
         Ok(())
     }
 
-    fn registration(&self) -> Register {
+    pub(super) fn registration(&self) -> Register {
         self.bridge.update(|bridge| {
             // What is queued from here on is newer than what the registration tells.
             bridge.queue.retain(outlives);
@@ -95,10 +94,7 @@ impl Inner {
                     home: "/home/simulated".to_owned(),
                     env: std::collections::BTreeMap::new(),
                 },
-                directories: vec![Directory {
-                    directory: bridge.directory.clone(),
-                    worktree: bridge.directory.clone(),
-                }],
+                directories: bridge.opened().into_iter().collect(),
                 sessions: roots
                     .map(|(session, root)| bridge.owned(session, root))
                     .collect(),
@@ -108,7 +104,7 @@ impl Inner {
     }
 
     /// Posts batch after batch, each until it is answered or the connection is lost.
-    async fn post(self: Arc<Self>, link: Link) {
+    async fn post(self: Arc<Self>, link: Link, client: Client) {
         let mut seq = 0;
         loop {
             let messages: Vec<Up> = tokio::select! {
@@ -125,29 +121,17 @@ impl Inner {
             let batch = Batch { seq, messages };
             if self.faults.strikes(1) {
                 // Posted, and the answer lost: it is posted again.
-                let _lost = link.client.bridge_up(&link.id, &batch).await;
+                let _lost = client.bridge_up(&link.id, &batch).await;
             }
-            let mut heard = link.client.bridge_up(&link.id, &batch).await;
+            let mut heard = client.bridge_up(&link.id, &batch).await;
             for _ in 0..2 {
                 if heard.is_ok() || link.cut.is_cancelled() {
                     break;
                 }
-                heard = link.client.bridge_up(&link.id, &batch).await;
+                heard = client.bridge_up(&link.id, &batch).await;
             }
-            self.bridge.update(|bridge| {
-                bridge.posting = false;
-                if heard.is_ok() {
-                    for message in &batch.messages {
-                        if let Up::Taken { lease, .. } | Up::Released { lease, .. } = message {
-                            bridge.leases.remove(lease);
-                        }
-                    }
-                } else {
-                    for message in batch.messages.into_iter().rev().filter(outlives) {
-                        bridge.queue.push_front(message);
-                    }
-                }
-            });
+            self.bridge
+                .update(|bridge| bridge.posted(batch.messages, heard.is_ok()));
             if heard.is_err() {
                 link.cut.cancel();
                 return;
@@ -185,11 +169,28 @@ impl Inner {
             }
             _ => {}
         }
+        let answer = self.carry_out(fault.as_ref(), id, method, path, body);
+        match fault {
+            Some(Fault::BreakBefore | Fault::BreakAfter) => link.cut.cancel(),
+            Some(Fault::CrashBefore | Fault::CrashAfter) => self.faults.crash(),
+            _ => self.answer(link, answer),
+        }
+    }
+
+    /// Carries a request out, as far as the fault lets it, and says what the bridge answers.
+    pub(super) fn carry_out(
+        self: &Arc<Self>,
+        fault: Option<&Fault>,
+        id: u64,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Up {
         let done = !matches!(
             fault,
             Some(Fault::LostRequest | Fault::BreakBefore | Fault::CrashBefore | Fault::Status(_))
         );
-        let (status, answer) = match &fault {
+        let (status, answer) = match fault {
             Some(Fault::Status(status)) => (*status, serde_json::json!({"message": "it failed"})),
             Some(Fault::Accepted(gate)) => {
                 let (host, gate) = (Arc::clone(self), gate.clone());
@@ -218,29 +219,21 @@ impl Inner {
         self.world.state.update(|state| {
             state.calls.push(Call {
                 process: self.name.clone(),
-                line,
+                line: format!("{method} {path}"),
                 body: body.clone(),
                 done,
             });
         });
         match fault {
-            Some(Fault::LostRequest | Fault::LostReply) => self.answer(
-                link,
-                Up::Failed {
-                    id,
-                    error: "no answer within 30000 ms".to_owned(),
-                },
-            ),
-            Some(Fault::BreakBefore | Fault::BreakAfter) => link.cut.cancel(),
-            Some(Fault::CrashBefore | Fault::CrashAfter) => self.faults.crash(),
-            _ => self.answer(
-                link,
-                Up::Reply {
-                    id,
-                    status,
-                    body: answer,
-                },
-            ),
+            Some(Fault::LostRequest | Fault::LostReply) => Up::Failed {
+                id,
+                error: "no answer within 30000 ms".to_owned(),
+            },
+            _ => Up::Reply {
+                id,
+                status,
+                body: answer,
+            },
         }
     }
 
@@ -254,8 +247,10 @@ impl Inner {
     }
 
     /// The connection, as soon as there is one.
-    pub(super) async fn linked(&self) -> Link {
-        self.bridge.until(|bridge| bridge.link.clone()).await
+    pub(super) async fn linked(&self) -> (Link, Client) {
+        self.bridge
+            .until(|bridge| bridge.link.clone().zip(bridge.client.clone()))
+            .await
     }
 
     /// Whether a tool call is worth repeating on the next connection.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use brigade_client::Client;
-use brigade_protocol::bridge::{Activity, Down, OwnedSession, Up};
+use brigade_protocol::bridge::{Activity, Directory, Down, OwnedSession, Up};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +30,6 @@ pub(super) struct Root {
 #[derive(Debug, Clone)]
 pub(super) struct Link {
     pub(super) id: String,
-    pub(super) client: Client,
     pub(super) cut: CancellationToken,
 }
 
@@ -45,6 +44,10 @@ pub(super) struct BridgeState {
     pub(super) leases: BTreeMap<u64, Lease>,
     pub(super) queue: VecDeque<Up>,
     pub(super) link: Option<Link>,
+    /// Who carries what is said on it; none where that is the test itself.
+    pub(super) client: Option<Client>,
+    /// The directory's instance is gone.
+    pub(super) disposed: bool,
     /// Kept away from the daemon by the test.
     pub(super) offline: bool,
     /// Does not post what it has to say.
@@ -71,6 +74,29 @@ pub(super) fn outlives(message: &Up) -> bool {
 }
 
 impl BridgeState {
+    /// A connection stands. What was held on an earlier one was told at the registration.
+    pub(super) fn linked(&mut self, link: Link) {
+        self.leases.clear();
+        self.connections += 1;
+        self.link = Some(link);
+    }
+
+    /// A batch was heard, or it is not known whether it was.
+    pub(super) fn posted(&mut self, messages: Vec<Up>, heard: bool) {
+        self.posting = false;
+        if heard {
+            for message in &messages {
+                if let Up::Taken { lease, .. } | Up::Released { lease, .. } = message {
+                    self.leases.remove(lease);
+                }
+            }
+        } else {
+            for message in messages.into_iter().rev().filter(outlives) {
+                self.queue.push_front(message);
+            }
+        }
+    }
+
     pub(super) fn send(&mut self, message: Up) {
         if self.link.is_some() || !matches!(message, Up::Reply { .. } | Up::Failed { .. }) {
             self.queue.push_back(message);
@@ -112,6 +138,14 @@ impl BridgeState {
             self.send(Up::Session(owned));
         }
         self.roots.insert(session.to_owned(), root);
+    }
+
+    /// The directory, as long as its instance is there.
+    pub(super) fn opened(&self) -> Option<Directory> {
+        (!self.disposed).then(|| Directory {
+            directory: self.directory.clone(),
+            worktree: self.directory.clone(),
+        })
     }
 
     pub(super) fn owned(&self, session: &str, root: &Root) -> OwnedSession {

@@ -1,11 +1,15 @@
 //! A process of the host, as a test uses it.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
 
 use brigade_os::paths::Dirs;
 use brigade_protocol::bridge::{Down, Up};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -38,15 +42,80 @@ pub(super) struct Inner {
     pub(super) name: String,
     pub(super) mode: String,
     pub(super) pid: u32,
-    pub(super) dirs: Dirs,
     pub(super) faults: Faults,
     pub(super) bridge: Watched<BridgeState>,
     dead: CancellationToken,
+    /// What goes on in it, where a test lets it go on step by step.
+    steps: Option<Mutex<Vec<Going>>>,
+}
+
+/// Something that goes on.
+#[derive(Default)]
+pub(super) struct Going(Option<BoxFuture<'static, ()>>);
+
+impl fmt::Debug for Going {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Going")
+    }
 }
 
 impl Inner {
+    /// A process whose steps and whose connection are the test's own affair.
+    pub(super) fn by_hand(world: &Arc<World>, name: &str, mode: &str, pid: u32) -> Arc<Self> {
+        Arc::new(Self {
+            world: Arc::clone(world),
+            name: name.to_owned(),
+            mode: mode.to_owned(),
+            pid,
+            faults: Faults::default(),
+            bridge: Watched::new(BridgeState {
+                directory: world.directory().display().to_string(),
+                ..BridgeState::default()
+            }),
+            dead: CancellationToken::new(),
+            steps: Some(Mutex::default()),
+        })
+    }
+
+    /// How many things go on in it.
+    pub(super) fn going_on(&self) -> usize {
+        self.list_steps().map_or(0, |steps| steps.len())
+    }
+
+    fn list_steps(&self) -> Option<MutexGuard<'_, Vec<Going>>> {
+        let steps = self.steps.as_ref()?;
+        Some(steps.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One of them goes on, as far as it gets.
+    pub(super) fn go_on(&self, at: usize) {
+        // Taken out, since it may begin something else.
+        let work = self
+            .list_steps()
+            .and_then(|mut steps| steps.get_mut(at).and_then(|step| step.0.take()));
+        let Some(mut work) = work else {
+            return;
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        let ended = work.as_mut().poll(&mut context).is_ready();
+        if let Some(mut steps) = self.list_steps() {
+            if ended {
+                steps.remove(at);
+            } else if let Some(step) = steps.get_mut(at) {
+                step.0 = Some(work);
+            }
+        }
+    }
+
     /// Runs something as long as the process lives.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(steps) = &self.steps {
+            steps
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(Going(Some(work.boxed())));
+            return;
+        }
         let dead = self.dead.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -79,6 +148,82 @@ impl Inner {
                 bridge.on_event(session, is_root, state.now, kind, &properties);
             }
         });
+    }
+
+    /// The hook has seen the message and put offered notices into it.
+    pub(super) fn types(&self, session: &str) -> Typed {
+        let (message, now) = self
+            .world
+            .state
+            .update(|state| (state.new_id("msg"), state.now));
+        let parts = self.bridge.update(|bridge| {
+            bridge.touch(session, now, true, |root| root.busy = true);
+            let mut parts = Vec::new();
+            let mut taken = Vec::new();
+            for (lease, held) in &mut bridge.leases {
+                if held.session == session
+                    && let Some(offered) = held.parts.take()
+                {
+                    parts.extend(offered);
+                    held.message = Some(message.clone());
+                    taken.push(*lease);
+                }
+            }
+            for lease in taken {
+                bridge.send(Up::Taken {
+                    session: session.to_owned(),
+                    lease,
+                    message: message.clone(),
+                });
+            }
+            parts
+        });
+        Typed {
+            session: session.to_owned(),
+            message,
+            parts,
+        }
+    }
+
+    /// The message is stored and answered.
+    pub(super) fn stores(self: &Arc<Self>, typed: Typed, words: &str) -> String {
+        let mut parts = vec![json!({"type": "text", "text": words})];
+        parts.extend(typed.parts);
+        let body = json!({"messageID": typed.message, "agent": "build", "parts": parts});
+        self.prompt(&typed.session, &body);
+        typed.message
+    }
+
+    /// A person deletes a session, and with it its children.
+    pub(super) fn deletes(&self, session: &str) {
+        self.world.state.update(|state| {
+            let mut gone: Vec<String> = state
+                .children(session)
+                .iter()
+                .map(|child| child.id.clone())
+                .collect();
+            gone.push(session.to_owned());
+            for id in gone {
+                let info = state
+                    .session(&id)
+                    .map(|found| found.info.clone())
+                    .unwrap_or_default();
+                self.emit_in(state, "session.deleted", &id, &json!({"info": info}));
+                state.sessions.retain(|known| known.id != id);
+            }
+        });
+    }
+
+    /// The process ends where it stands, and everything that it did with it.
+    pub(super) fn dies(&self) {
+        self.dead.cancel();
+        let gone = self
+            .list_steps()
+            .map(|mut steps| std::mem::take(&mut *steps));
+        drop(gone);
+        self.world
+            .state
+            .update(|state| state.runs.retain(|run| run.process != self.name));
     }
 }
 
@@ -125,15 +270,15 @@ impl SimulatedHost {
             name: options.name.to_owned(),
             mode: options.mode.to_owned(),
             pid: process.pid().unwrap_or(0),
-            dirs,
             faults: options.faults,
             bridge: Watched::new(BridgeState {
                 directory,
                 ..BridgeState::default()
             }),
             dead: CancellationToken::new(),
+            steps: None,
         });
-        inner.spawn(Arc::clone(&inner).maintain());
+        inner.spawn(Arc::clone(&inner).maintain(dirs));
         let host = Self { inner, process };
         host.connected(1).await?;
         Ok(host)
@@ -275,12 +420,7 @@ impl SimulatedHost {
     /// # Errors
     /// When the system refuses.
     pub async fn kill(&mut self) -> Result<()> {
-        self.inner.dead.cancel();
-        let name = self.inner.name.clone();
-        self.inner
-            .world
-            .state
-            .update(|state| state.runs.retain(|run| run.process != name));
+        self.inner.dies();
         self.process.kill().await
     }
 
@@ -292,47 +432,12 @@ impl SimulatedHost {
 
     /// The first half of [`Self::person`]: the hook has seen the message and put offered notices into it.
     pub fn types(&self, session: &str) -> Typed {
-        let (message, now) = self
-            .inner
-            .world
-            .state
-            .update(|state| (state.new_id("msg"), state.now));
-        let parts = self.inner.bridge.update(|bridge| {
-            bridge.touch(session, now, true, |root| root.busy = true);
-            let mut parts = Vec::new();
-            let mut taken = Vec::new();
-            for (lease, held) in &mut bridge.leases {
-                if held.session == session
-                    && let Some(offered) = held.parts.take()
-                {
-                    parts.extend(offered);
-                    held.message = Some(message.clone());
-                    taken.push(*lease);
-                }
-            }
-            for lease in taken {
-                bridge.send(Up::Taken {
-                    session: session.to_owned(),
-                    lease,
-                    message: message.clone(),
-                });
-            }
-            parts
-        });
-        Typed {
-            session: session.to_owned(),
-            message,
-            parts,
-        }
+        self.inner.types(session)
     }
 
     /// The second half of [`Self::person`]: the message is stored and answered.
     pub fn stores(&self, typed: Typed, words: &str) -> String {
-        let mut parts = vec![json!({"type": "text", "text": words})];
-        parts.extend(typed.parts);
-        let body = json!({"messageID": typed.message, "agent": "build", "parts": parts});
-        self.inner.prompt(&typed.session, &body);
-        typed.message
+        self.inner.stores(typed, words)
     }
 
     /// A person presses escape in a session.
@@ -342,23 +447,7 @@ impl SimulatedHost {
 
     /// A person deletes a session, and with it its children.
     pub fn deletes(&self, session: &str) {
-        let inner = &self.inner;
-        inner.world.state.update(|state| {
-            let mut gone: Vec<String> = state
-                .children(session)
-                .iter()
-                .map(|child| child.id.clone())
-                .collect();
-            gone.push(session.to_owned());
-            for id in gone {
-                let info = state
-                    .session(&id)
-                    .map(|found| found.info.clone())
-                    .unwrap_or_default();
-                inner.emit_in(state, "session.deleted", &id, &json!({"info": info}));
-                state.sessions.retain(|known| known.id != id);
-            }
-        });
+        self.inner.deletes(session);
     }
 }
 

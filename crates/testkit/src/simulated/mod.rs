@@ -12,6 +12,7 @@
 
 mod api;
 mod bridge;
+mod direct;
 mod fault;
 mod filter;
 mod helper;
@@ -21,6 +22,7 @@ mod tools;
 mod turn;
 mod world;
 
+pub use direct::DirectHost;
 pub use fault::{Fault, Faults};
 pub use helper::{Helper, Role, relay};
 pub use host::{HostOptions, SimulatedHost, Typed};

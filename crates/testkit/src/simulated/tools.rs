@@ -1,11 +1,11 @@
 //! The tools that a session's model calls, as the bridge passes them on.
 
-use brigade_client::ClientError;
+use brigade_client::{Client, ClientError};
 use brigade_protocol::bridge::Up;
 use brigade_protocol::tools::{Answer, Caller, Delegate, Read};
 use serde_json::json;
 
-use super::filter::{BridgeState, Link};
+use super::filter::BridgeState;
 use super::host::{Inner, SimulatedHost};
 use super::world::State;
 use crate::{Error, Result};
@@ -29,9 +29,9 @@ impl SimulatedHost {
     pub async fn delegate(&self, session: &str, prompt: &str) -> Result<String> {
         let args = json!({"agent": "explore", "prompt": prompt});
         let answer = self
-            .tool(session, |link, caller| {
+            .tool(session, |client, caller| {
                 let args = args.clone();
-                async move { link.client.tool_delegate(&Delegate { caller, args }).await }
+                async move { client.tool_delegate(&Delegate { caller, args }).await }
             })
             .await?;
         let id = answer.title.split(" · ").nth(1).map(str::to_owned);
@@ -48,40 +48,31 @@ impl SimulatedHost {
     pub async fn read(&self, session: &str, id: &str, confirm: Confirm) -> Result<String> {
         let args = json!({"id": id});
         let answer = self
-            .tool(session, |link, caller| {
+            .tool(session, |client, caller| {
                 let args = args.clone();
-                async move { link.client.tool_read(&Read { caller, args }).await }
+                async move { client.tool_read(&Read { caller, args }).await }
             })
             .await?;
         if let Some(id) = answer.handed {
-            let session = session.to_owned();
-            self.inner.bridge.update(|bridge| match confirm {
-                Confirm::Handed => bridge.send(Up::Handed { id, session }),
-                Confirm::Aborted => bridge.send(Up::NotHanded { id, session }),
-                Confirm::Nothing => {}
-            });
+            self.inner.confirm(session, id, confirm);
         }
         Ok(answer.output)
     }
 
     /// A tool's call: the session is at work meanwhile.
-    async fn tool<F>(&self, session: &str, call: impl Fn(Link, Caller) -> F) -> Result<Answer>
+    async fn tool<F>(&self, session: &str, call: impl Fn(Client, Caller) -> F) -> Result<Answer>
     where
         F: Future<Output = std::result::Result<Answer, ClientError>>,
     {
         let world = &self.inner.world;
-        let now = world.state.update(State::tick);
-        self.inner.bridge.update(|bridge| {
-            bridge.delegating.insert(session.to_owned());
-            bridge.touch(session, now, true, |root| root.busy = true);
-        });
+        self.inner.begins_tool(session);
         let _at_work = AtWork {
             inner: &self.inner,
             session,
         };
         let mut tries = 0;
         loop {
-            let link = self.inner.linked().await;
+            let (link, client) = self.inner.linked().await;
             let caller = Caller {
                 connection: link.id.clone(),
                 session: session.to_owned(),
@@ -90,7 +81,7 @@ impl SimulatedHost {
                 parent: None,
                 directory: world.directory().display().to_string(),
             };
-            match call(link.clone(), caller).await {
+            match call(client, caller).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if tries < 50 && Inner::passes(&error) => {
                     tries += 1;
@@ -120,17 +111,38 @@ struct AtWork<'a> {
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
-        let Self { inner, session } = self;
+        self.inner.ends_tool(self.session);
+    }
+}
+
+impl Inner {
+    pub(super) fn begins_tool(&self, session: &str) {
+        let now = self.world.state.update(State::tick);
+        self.bridge.update(|bridge| {
+            bridge.delegating.insert(session.to_owned());
+            bridge.touch(session, now, true, |root| root.busy = true);
+        });
+    }
+
+    pub(super) fn ends_tool(&self, session: &str) {
         // Under the state's lock, so that a turn that begins just now keeps it busy.
-        inner.world.read(|state| {
+        self.world.read(|state| {
             let mut runs = state.runs.iter();
-            let goes_on = runs.any(|run| run.process == inner.name && run.session == *session);
+            let goes_on = runs.any(|run| run.process == self.name && run.session == session);
             if !goes_on {
                 let idle = |root: &mut super::filter::Root| root.busy = false;
-                inner
-                    .bridge
+                self.bridge
                     .update(|bridge| bridge.touch(session, state.now, false, idle));
             }
+        });
+    }
+
+    pub(super) fn confirm(&self, session: &str, id: String, confirm: Confirm) {
+        let session = session.to_owned();
+        self.bridge.update(|bridge| match confirm {
+            Confirm::Handed => bridge.send(Up::Handed { id, session }),
+            Confirm::Aborted => bridge.send(Up::NotHanded { id, session }),
+            Confirm::Nothing => {}
         });
     }
 }

@@ -43,16 +43,20 @@ impl Inner {
                     .update(|state| self.forget(state, &session));
                 return;
             };
+            breathe().await;
             if script.0 != request.answers {
                 script = (request.answers.clone(), self.steps(&request.prompt));
             }
             let end = self.play(&session, &request, &mut script.1).await;
             let goes_on = match end {
-                End::Stop | End::Tools => self.complete(&session, &request, &end),
+                End::Stop | End::Tools => {
+                    breathe().await;
+                    self.complete(&session, &request, &end)
+                }
                 End::Aborted => {
                     let error =
                         json!({"name": "MessageAbortedError", "data": {"message": "Aborted"}});
-                    self.break_off(&session, &request, &error)
+                    self.break_off(&session, &request, &error).await
                 }
                 End::Failed(words) => {
                     let data = json!({"message": words, "statusCode": 401, "isRetryable": false});
@@ -61,6 +65,7 @@ impl Inner {
                         &request,
                         &json!({"name": "APIError", "data": data}),
                     )
+                    .await
                 }
             };
             if !goes_on {
@@ -290,7 +295,7 @@ impl Inner {
     }
 
     /// Ends a turn with an error, in the host's order: told first, idle, and only then written, and idle again.
-    fn break_off(&self, session: &str, request: &Request, error: &Value) -> bool {
+    async fn break_off(&self, session: &str, request: &Request, error: &Value) -> bool {
         self.world.state.update(|state| {
             if let Some(run) = state.run_mut(&self.name, session) {
                 run.ending = true;
@@ -298,6 +303,7 @@ impl Inner {
             self.emit_in(state, "session.error", session, &json!({"error": error}));
             self.idle(state, session);
         });
+        breathe().await;
         self.world.state.update(|state| {
             let now = state.tick();
             let info = edit(state, session, &request.assistant, |info| {
@@ -317,6 +323,11 @@ impl Inner {
             again
         })
     }
+}
+
+/// Others get their turn.
+async fn breathe() {
+    tokio::task::yield_now().await;
 }
 
 /// An answer of so many megabytes.

@@ -201,6 +201,19 @@ impl State {
         self.runs.iter().any(|run| run.session == session)
     }
 
+    /// The processes in which something goes on in a session.
+    #[must_use]
+    pub fn processes_in(&self, session: &str) -> Vec<&str> {
+        let runs = self.runs.iter().filter(|run| run.session == session);
+        runs.map(|run| run.process.as_str()).collect()
+    }
+
+    /// Moves on with everything that is stored.
+    #[must_use]
+    pub fn moment(&self) -> u64 {
+        self.now
+    }
+
     /// How many of the daemon's requests that were carried out begin so.
     #[must_use]
     pub fn done(&self, line: &str) -> usize {

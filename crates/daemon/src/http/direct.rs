@@ -1,0 +1,29 @@
+//! The handlers without a socket, for the simulation.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use brigade_protocol::bridge::Batch;
+use brigade_protocol::delegations::{Cancel, Cancelled};
+use brigade_protocol::tools::{Answer, Delegate, Read};
+
+use super::{Api, Failure, bridge_up, cancel, tool_delegate, tool_read};
+
+pub(crate) async fn delegate(api: Api, call: Delegate) -> Result<Answer, Failure> {
+    let answer = tool_delegate::handle(State(api), Json(call)).await;
+    answer.map(|Json(answer)| answer)
+}
+
+pub(crate) async fn read(api: Api, call: Read) -> Result<Answer, Failure> {
+    let answer = tool_read::handle(State(api), Json(call)).await;
+    answer.map(|Json(answer)| answer)
+}
+
+pub(crate) async fn cancel(api: Api, request: Cancel) -> Result<Cancelled, Failure> {
+    let answer = cancel::handle(State(api), Json(request)).await;
+    answer.map(|Json(answer)| answer)
+}
+
+pub(crate) async fn up(api: Api, connection: String, batch: Batch) -> Result<(), Failure> {
+    let heard = bridge_up::handle(State(api), Path(connection), Json(batch)).await;
+    heard.map(|_status| ())
+}
