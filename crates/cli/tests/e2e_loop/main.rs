@@ -3,6 +3,7 @@
 
 mod compaction;
 mod delivery;
+mod gc;
 mod hosts;
 mod killed_daemon;
 mod reading;

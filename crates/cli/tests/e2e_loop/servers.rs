@@ -277,5 +277,28 @@ async fn what_a_shell_left_running_is_told() {
     );
     let row = show(&sandbox, &ids[0]).await;
     assert!(row["timeline"].to_string().contains(&left), "{row:#}");
-    shell.end(brigade_os::process::End::Kill).unwrap();
+    // Whether it is still wanted is the person's to say.
+    let subject = format!("process {}", shell.pid);
+    for (command, fate) in [
+        (&["gc", "--json"][..], "left"),
+        (&["gc", "--processes", "--json"], "done"),
+    ] {
+        let said = sandbox.brigade(command).await.unwrap();
+        assert_eq!(said.code(), Some(0), "{said:?}");
+        let report: Value = said.json().unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let found = findings
+            .iter()
+            .find(|finding| finding["subject"] == subject);
+        assert_eq!(found.unwrap()["fate"], fate, "{report:#}");
+        let servers = findings
+            .iter()
+            .filter(|finding| finding["kind"] == "server");
+        assert_eq!(
+            servers.count(),
+            0,
+            "the server of Brigade's own is looked after: {report:#}"
+        );
+        assert_eq!(shell.is_alive(), fate == "left");
+    }
 }
