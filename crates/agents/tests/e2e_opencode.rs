@@ -170,6 +170,7 @@ impl Host {
             continuation: "Go on.\n::say went on".to_owned(),
             child: None,
             fresh: true,
+            collect: false,
             spent_ms: 0,
             max_run_ms: None,
             stall_ms: None,

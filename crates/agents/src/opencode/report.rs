@@ -42,6 +42,8 @@ pub struct RunSpec {
     /// Whether the intent to start the delegation's first attempt was recorded only just now, so that nothing
     /// can have been asked of the host yet and nothing has to be looked for.
     pub fresh: bool,
+    /// Whether only to collect what earlier attempts have left, and to ask nothing of a model.
+    pub collect: bool,
     /// Running time of earlier attempts and of this one before the daemon was restarted, in milliseconds.
     pub spent_ms: u64,
     /// Running time allowed over all attempts, in milliseconds; none for no limit.

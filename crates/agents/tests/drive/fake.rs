@@ -492,6 +492,7 @@ pub(crate) fn spec(attempt: u32) -> RunSpec {
         continuation: "go on".to_owned(),
         child: None,
         fresh: false,
+        collect: false,
         spent_ms: 0,
         max_run_ms: None,
         stall_ms: None,

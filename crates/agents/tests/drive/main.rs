@@ -241,6 +241,31 @@ async fn a_quitting_hosts_abort_is_continued_and_not_collected() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_only_collects_asks_nothing_of_a_model() {
+    let collecting = || RunSpec {
+        collect: true,
+        ..spec(4)
+    };
+    let host = Host::new();
+    let child = host.child(1);
+    host.prompted_before(&child, 3);
+    host.assistant(&child, "half", &json!({"finish": null}));
+    let end = ended(start(&host, collecting()).outcome.await.unwrap());
+    assert_eq!((end.end, end.answer.as_str()), (RunEnd::CutOff, "half"));
+    host.assistant(&child, "finished", &json!({}));
+    let end = ended(start(&host, collecting()).outcome.await.unwrap());
+    assert_eq!(
+        (end.end, end.answer.as_str()),
+        (RunEnd::Answered, "finished")
+    );
+    assert_eq!(host.count("POST"), 0);
+    let empty = Host::new();
+    let end = ended(start(&empty, collecting()).outcome.await.unwrap());
+    assert_eq!(end.end, RunEnd::CutOff);
+    assert_eq!(empty.count("POST"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_busy_child_of_another_session_is_aborted_and_reported() {
     let host = Host::new();
     let old = host.child(1);

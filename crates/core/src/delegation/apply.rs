@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{Delegation, Event, Phase};
-use super::state::{Outcome, Reason, RunEnd, StopCause};
+use super::state::{Outcome, RunEnd, StopCause};
 use crate::id::{Attempt, SessionId};
 
 /// What is asked of a delegation. Commands that come from a run carry its attempt.
@@ -285,6 +285,10 @@ impl Delegation {
 
     fn run_ended(&self, end: &RunEnd, ran_ms: u64) -> Result<Transition, Rejected> {
         let outcome = match self.phase {
+            Phase::Starting | Phase::Working if *end == RunEnd::CutOff => {
+                let last = self.interrupted.as_deref().unwrap_or("its run was cut off");
+                Outcome::lost(self.spec.max_attempts, last)
+            }
             Phase::Starting | Phase::Working => Outcome::of_end(end),
             Phase::Stopping { cause } => Outcome::of_stop(cause, Some(end)),
             _ => {
@@ -299,14 +303,9 @@ impl Delegation {
     fn interrupt(&self, why: &str, ran_ms: u64) -> Result<Transition, Rejected> {
         match self.phase {
             Phase::Stopping { cause } => Ok(self.decide(Outcome::of_stop(cause, None), ran_ms)),
-            Phase::Starting | Phase::Working if self.attempt.0 >= self.spec.max_attempts => {
-                let outcome = Outcome {
-                    state: super::State::Error,
-                    reason: Reason::Lost {
-                        attempts: self.attempt.0,
-                        last: why.to_owned(),
-                    },
-                };
+            // The last attempt may have ended unheard: one more only collects.
+            Phase::Starting | Phase::Working if self.only_collects() => {
+                let outcome = Outcome::lost(self.spec.max_attempts, why);
                 Ok(self.decide(outcome, ran_ms))
             }
             Phase::Starting | Phase::Working => Ok(Transition {

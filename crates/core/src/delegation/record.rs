@@ -363,6 +363,17 @@ impl Delegation {
         )
     }
 
+    /// Whether its attempts are used up: the current one asks nothing of a model, it looks whether the last
+    /// one has left an answer.
+    pub fn only_collects(&self) -> bool {
+        self.attempt.0 > self.spec.max_attempts
+    }
+
+    /// How many attempts there were, without one that only collects.
+    pub fn attempts(&self) -> u32 {
+        self.attempt.0.min(self.spec.max_attempts)
+    }
+
     /// Whether it could start or go on as soon as there is a slot and a host.
     pub fn is_startable(&self) -> bool {
         matches!(self.phase, Phase::Queued | Phase::Waiting { .. })

@@ -147,6 +147,8 @@ pub enum RunEnd {
     Aborted,
     /// The child session no longer exists.
     SessionDeleted,
+    /// Nothing runs any more and nothing proves an end; found by who may only collect what is there.
+    CutOff,
 }
 
 /// Why a delegation is in its terminal state.
@@ -269,9 +271,21 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The outcome of work that was interrupted in each of its attempts.
+    pub fn lost(attempts: u32, last: &str) -> Self {
+        Self {
+            state: State::Error,
+            reason: Reason::Lost {
+                attempts,
+                last: last.to_owned(),
+            },
+        }
+    }
+
     /// The outcome of a run that ended by itself.
     pub fn of_end(end: &RunEnd) -> Self {
         let (state, reason) = match end {
+            RunEnd::CutOff => return Self::lost(1, "its run was cut off"),
             RunEnd::Answered => (State::Complete, Reason::Answered),
             RunEnd::Empty => (State::Error, Reason::EmptyAnswer),
             RunEnd::ProviderError { message } => (

@@ -58,6 +58,7 @@ fn end() -> impl Strategy<Value = RunEnd> {
         }),
         Just(RunEnd::Aborted),
         Just(RunEnd::SessionDeleted),
+        Just(RunEnd::CutOff),
     ]
 }
 
@@ -177,7 +178,8 @@ proptest! {
     fn attempts_never_go_back_nor_past_their_limit(commands in proptest::collection::vec(command(), 0..60)) {
         drive(&commands, |before, _, _, after| {
             assert!(after.attempt >= before.attempt);
-            assert!(after.attempt <= Attempt(3));
+            // The three that work, and one that only collects.
+            assert!(after.attempt <= Attempt(4));
         });
     }
 
@@ -211,6 +213,48 @@ proptest! {
         let text = serde_json::to_string(&log).unwrap();
         prop_assert_eq!(serde_json::from_str::<Vec<(Timestamp, Event)>>(&text).unwrap(), log);
     }
+}
+
+#[test]
+fn when_all_attempts_are_used_up_one_more_only_collects() {
+    let mut record = Delegation::new(spec(1));
+    let put = |record: &mut Delegation, command: &Command| {
+        let transition = record.apply(command).unwrap();
+        for event in &transition.events {
+            record.evolve(event, Timestamp::UNIX_EPOCH);
+        }
+    };
+    let start = Command::Start {
+        runner: "1:1".into(),
+        own: true,
+    };
+    let interrupt = |attempt| Command::Interrupt {
+        attempt: Attempt(attempt),
+        why: "host died".into(),
+        ran_ms: 1,
+    };
+    put(&mut record, &start);
+    assert!(!record.only_collects());
+    put(&mut record, &interrupt(1));
+    assert!(record.only_collects() && record.outcome().is_none());
+    put(&mut record, &start);
+    let mut again = record.clone();
+    // It may find the answer, or that there is none, and nothing comes after it.
+    let ended = |end| Command::RunEnded {
+        attempt: Attempt(2),
+        end,
+        ran_ms: 0,
+    };
+    let found = record.apply(&ended(RunEnd::Answered)).unwrap();
+    assert!(
+        matches!(&found.events[0], Event::Decided { outcome, .. } if outcome.state == State::Complete)
+    );
+    let lost = Outcome::lost(1, "host died");
+    let nothing = record.apply(&ended(RunEnd::CutOff)).unwrap();
+    assert!(matches!(&nothing.events[0], Event::Decided { outcome, .. } if *outcome == lost));
+    put(&mut again, &interrupt(2));
+    assert_eq!(again.outcome(), Some(&lost));
+    assert_eq!(again.attempts(), 1);
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn describe(
             ))),
             cost: Some(Line::new(&format!("${:.4}", progress.cost))),
             duration: Some(Line::new(&span(record.spent_ms))),
-            attempts: Some(record.attempt.0),
+            attempts: Some(record.attempts()),
             reason: Some(Line::new(&outcome.reason.to_string())),
         },
         answer,

@@ -362,6 +362,7 @@ fn run_spec(
         ),
         child: record.child.clone(),
         fresh,
+        collect: record.only_collects(),
         spent_ms: record.spent_ms + base_ms,
         max_run_ms: spec.max_run_ms,
         stall_ms: spec.stall_ms,

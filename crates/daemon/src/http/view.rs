@@ -24,7 +24,7 @@ pub(super) fn summary(engine: &Engine, row: &Row) -> Summary {
         title: row.title.clone(),
         summary: row.summary.clone(),
         unread: record.state.is_terminal() && row.read_at.is_none() && !row.seen,
-        attempt: record.attempt.0,
+        attempt: record.attempts(),
         registered_at: record.spec.registered_at,
         started_at: record.started_at,
         ended_at: record.ended_at,
@@ -179,13 +179,13 @@ pub(super) fn details(engine: &Engine, row: &Row, events: &[EventRow]) -> Detail
             .map(|row| TimelineEntry {
                 at: row.at,
                 event: row.event.name().to_owned(),
-                detail: detail(&row.event),
+                detail: detail(&row.event, spec),
             })
             .collect(),
     }
 }
 
-fn detail(event: &Event) -> String {
+fn detail(event: &Event, spec: &Spec) -> String {
     match event {
         Event::Registered => "accepted".to_owned(),
         Event::Started {
@@ -199,7 +199,11 @@ fn detail(event: &Event) -> String {
                 "its host"
             };
             let pid = runner.split(':').next().unwrap_or_default();
-            format!("attempt {attempt} in {place} (process {pid})")
+            if attempt.0 > spec.max_attempts {
+                format!("{place} (process {pid}) looks whether the last attempt left an answer")
+            } else {
+                format!("attempt {attempt} in {place} (process {pid})")
+            }
         }
         Event::ChildReady { session, .. } => format!("child session {session}"),
         Event::Prompted { attempt } => format!("attempt {attempt}: the host has the prompt"),

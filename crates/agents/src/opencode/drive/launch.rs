@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::link::{Backoff, MAX_FAILURES, in_doubt, not_sent};
 use super::{Driver, Exit, prompt_part};
 use crate::opencode::id::fixed_message_id;
-use crate::opencode::judge::{Evidence, Verdict, judge};
+use crate::opencode::judge::{Evidence, Verdict, judge, partial_of, usage_of};
 use crate::opencode::message::{Message, Usage};
 use crate::opencode::types::{ApiError, Child, PromptBody, PromptModel, Status};
 
@@ -18,8 +18,8 @@ enum Found {
     Nothing,
     /// This attempt's prompt, or an earlier one whose run still goes on: it is followed, not prompted again.
     Followed,
-    /// An earlier attempt's prompt whose run was cut off.
-    CutOff,
+    /// An earlier attempt's prompt whose run was cut off, with what there is of an answer.
+    CutOff { partial: String, usage: Usage },
 }
 
 impl Driver {
@@ -36,6 +36,7 @@ impl Driver {
                 let found = self.look(&child.id).await?;
                 (child, found)
             }
+            None if self.spec.collect => return Err(Exit::ended(RunEnd::CutOff)),
             None => {
                 self.leave_if_stopped()?;
                 let child = self.create().await?;
@@ -49,8 +50,16 @@ impl Driver {
                 self.missed = true;
                 return Ok(child.id);
             }
+            Found::Nothing if self.spec.collect => return Err(Exit::ended(RunEnd::CutOff)),
+            Found::CutOff { partial, usage } if self.spec.collect => {
+                return Err(Exit::Ended {
+                    end: RunEnd::CutOff,
+                    answer: partial,
+                    usage,
+                });
+            }
             Found::Nothing => self.spec.prompt.clone(),
-            Found::CutOff => self.spec.continuation.clone(),
+            Found::CutOff { .. } => self.spec.continuation.clone(),
         };
         self.leave_if_stopped()?;
         let created_before = !self.spec.fresh
@@ -201,7 +210,10 @@ impl Driver {
             Verdict::Ended { end, answer, usage } if end != RunEnd::Aborted => {
                 Err(Exit::Ended { end, answer, usage })
             }
-            _ => Ok(Found::CutOff),
+            _ => Ok(Found::CutOff {
+                partial: partial_of(&messages),
+                usage: usage_of(&messages),
+            }),
         }
     }
 
