@@ -185,7 +185,7 @@ async fn twenty_open_ones_fit_into_the_ledger_and_others_see_none_of_it() {
 #[tokio::test]
 async fn rules_and_tools_stand_in_root_sessions_and_cost_little() {
     let sandbox = sandbox("").await;
-    let without = first_request(&sandbox, &[("BRIGADE_WORKER", "1")]).await;
+    let without = first_request(&sandbox, &[("OPENCODE_PURE", "1")]).await;
     let with = first_request(&sandbox, &[]).await;
     let of_ours = |record: &Record| -> Vec<Value> {
         let tools = record.body["tools"].as_array().unwrap();

@@ -124,11 +124,19 @@ async fn a_killed_server_costs_an_attempt_and_the_third_is_the_last() {
     }
     for (id, child) in ids.iter().zip(&children) {
         let runs = if id == bad { 3 } else { 2 };
-        assert_eq!(turns_of(&sandbox, child).len(), runs, "{id}");
+        let turns = turns_of(&sandbox, child);
+        let told: Vec<_> = turns
+            .iter()
+            .map(|turn| (&turn.prompt, &turn.outcome))
+            .collect();
+        assert_eq!(turns.len(), runs, "{id}: {told:#?}");
     }
 
     // Nobody was there to be told; whoever writes into the session next tells the parent of both.
     let next = Host::start(&sandbox).await;
+    for id in &ids {
+        shown(&sandbox, id, "the offer", |row| row["notice"] == "leased").await;
+    }
     let parent = parent.in_host(&next);
     let before = parent.requests().len();
     parent.says(Script::saying("so that is that")).await;

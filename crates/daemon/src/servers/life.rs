@@ -136,7 +136,7 @@ impl Servers {
         let linger = self.0.parts.config.linger;
         let until = linger.map(|linger| server.needed + linger);
         let released = Arc::clone(&server.released);
-        if !server.holds.is_empty() {
+        if !server.holds.is_empty() || server.is_opening() {
             return Some((released, None));
         }
         if until.is_some_and(|until| until <= Instant::now()) {

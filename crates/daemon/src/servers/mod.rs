@@ -117,6 +117,12 @@ enum Opening {
 }
 
 impl Server {
+    /// Whether somebody waits for a directory to be opened.
+    fn is_opening(&self) -> bool {
+        let mut openings = self.directories.values();
+        openings.any(|opening| matches!(opening, Opening::Asked))
+    }
+
     /// The process and the way to it, while it can be used.
     fn up(&self) -> Option<(ProcessId, &Arc<dyn Transport>)> {
         match (&self.stage, self.process) {

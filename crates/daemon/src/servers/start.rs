@@ -221,6 +221,9 @@ impl Servers {
                 let Some(server) = state.servers.get_mut(&id) else {
                     return;
                 };
+                // Whoever waited for this is about to ask again.
+                server.needed = Instant::now();
+                server.released.notify_one();
                 match opened {
                     // Asked again should the host dispose of it.
                     Ok(()) => {
