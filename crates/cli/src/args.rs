@@ -193,8 +193,11 @@ pub(crate) struct Run {
 /// `gate`.
 #[derive(Debug, Args)]
 pub(crate) struct Gate {
+    /// End this process unless told otherwise, instead
+    #[arg(long, value_name = "PID:START", conflicts_with = "command")]
+    pub(crate) hold: Option<brigade_os::process::ProcessId>,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required_unless_present = "hold", last = true)]
     pub(crate) command: Vec<std::ffi::OsString>,
 }
 

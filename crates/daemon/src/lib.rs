@@ -67,8 +67,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// The system's clock, and a seed of its own. `program` is the `brigade` binary, which also becomes the
-    /// host's program for servers of Brigade's own, behind the arguments `gate`.
+    /// The system's clock, and a seed of its own. `program` is the `brigade` binary, which behind the
+    /// arguments `gate` also becomes the host's program for servers of Brigade's own, or holds one on a leash.
     pub fn new(
         dirs: Dirs,
         program: PathBuf,

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::process::ProcessId;
+use crate::process::{End, ProcessId};
 
 /// What opens a gate.
 const OPEN: &[u8] = b"go\n";
@@ -114,6 +114,69 @@ pub fn pass_gate() -> io::Result<bool> {
     let mut said = Vec::new();
     io::stdin().lock().read_to_end(&mut said)?;
     Ok(said == OPEN)
+}
+
+/// What says that a process on a leash may live on by itself.
+const FREE: &[u8] = b"free\n";
+
+/// Holds a process to the life of who holds this: dropped, be it by a crash, the process ends with it.
+#[derive(Debug)]
+pub struct Leash(Option<ChildStdin>);
+
+impl Leash {
+    /// One that holds nothing.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Lets the process live on by itself.
+    ///
+    /// # Errors
+    /// When who watches it is gone; then nothing holds it.
+    pub async fn release(mut self) -> io::Result<()> {
+        match self.0.take() {
+            Some(mut watch) => {
+                watch.write_all(FREE).await?;
+                watch.shutdown().await
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Puts a process on a leash: `program` is started in `/` to watch it by [`hold`].
+///
+/// # Errors
+/// When the program can't be started.
+pub fn leash(
+    program: &Path,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> io::Result<Leash> {
+    let mut child = Command::new(program)
+        .args(args)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(false)
+        .spawn()?;
+    Ok(Leash(child.stdin.take()))
+}
+
+/// In a process that [`leash`] has started: ends `process` and its group unless the leash is released.
+///
+/// # Errors
+/// When the system refuses to end it.
+pub fn hold(process: ProcessId) -> io::Result<()> {
+    // Refused only to a leader of a group, who has left already.
+    let _ = detach();
+    let mut said = Vec::new();
+    // What can't be read any more is held by nobody either.
+    let read = io::stdin().lock().read_to_end(&mut said);
+    if read.is_ok() && said == FREE {
+        return Ok(());
+    }
+    process.end(End::Kill)
 }
 
 /// Becomes another program, which reads nothing; returns only when that fails.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_os::process::ProcessId;
-use brigade_os::spawn::{Gated, gated};
+use brigade_os::spawn::{Gated, Leash, gated, leash};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -64,8 +64,8 @@ pub trait Gate: Send {
     /// The process; it stays the same.
     fn process(&self) -> ProcessId;
 
-    /// Lets it go to work.
-    fn open(self: Box<Self>) -> BoxFuture<'static, io::Result<()>>;
+    /// Lets it go to work, on a leash: until that is released the process ends with whoever holds it.
+    fn open(self: Box<Self>) -> BoxFuture<'static, io::Result<Leash>>;
 }
 
 /// How servers are started and reached.
@@ -83,23 +83,37 @@ pub trait Launcher: Send + Sync {
     fn reach(&self, port: u16, password: &str) -> Result<Arc<dyn Transport>, TransportError>;
 }
 
-/// Starts OpenCode's servers through a program that waits at the gate and then becomes the host's.
+/// Starts OpenCode's servers through a program that waits at the gate and then becomes the host's, or holds
+/// one on a leash.
 #[derive(Debug, Clone)]
 pub struct ServeLauncher {
-    /// The program, with the arguments before those that name what it is to become.
+    /// The program.
     pub program: PathBuf,
-    /// These arguments.
+    /// Its arguments, before `-- PROGRAM ARGS…` for the one and `--hold PID:START` for the other.
     pub args: Vec<OsString>,
 }
 
-impl Gate for Gated {
+/// A server at its gate, and what is started to hold it.
+struct AtGate {
+    gated: Gated,
+    launcher: ServeLauncher,
+}
+
+impl Gate for AtGate {
     fn process(&self) -> ProcessId {
-        self.id
+        self.gated.id
     }
 
-    fn open(self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
-        // Whoever lets go of the handle leaves the collecting of its end to the runtime.
-        async move { Gated::open(*self).await.map(drop) }.boxed()
+    fn open(self: Box<Self>) -> BoxFuture<'static, io::Result<Leash>> {
+        async move {
+            let hold = ["--hold".to_owned(), self.gated.id.to_string()];
+            let args = self.launcher.args.iter().cloned();
+            let leash = leash(&self.launcher.program, args.chain(hold.map(OsString::from)))?;
+            // Whoever lets go of the handle leaves the collecting of its end to the runtime.
+            self.gated.open().await?;
+            Ok(leash)
+        }
+        .boxed()
     }
 }
 
@@ -112,6 +126,7 @@ impl Launcher for ServeLauncher {
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value));
         let serve = [
+            "--".into(),
             spec.executable.clone().into_os_string(),
             "serve".into(),
             "--hostname".into(),
@@ -125,7 +140,10 @@ impl Launcher for ServeLauncher {
             spec.variables.clone().into_iter().chain(own),
             &spec.log,
         )?;
-        Ok(Box::new(started))
+        Ok(Box::new(AtGate {
+            gated: started,
+            launcher: self.clone(),
+        }))
     }
 
     fn reach(&self, port: u16, password: &str) -> Result<Arc<dyn Transport>, TransportError> {

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Run, context: Context) -> Result<(), CliError> {
             format!("this program's own file is not known: {error}"),
         )
     })?;
-    let gate = ["gate".into(), "--".into()];
+    let gate = ["gate".into()];
     let options = brigade_daemon::Options::new(context.dirs, program, gate, move |socket| {
         if told {
             let socket = socket.to_owned();

@@ -4,4 +4,5 @@
 mod alone;
 mod common;
 mod daemon;
+mod gate;
 mod gc;

@@ -55,6 +55,7 @@ impl Servers {
                     // That daemon may have died while it started.
                     stage: Stage::Starting,
                     process: Some(process),
+                    leash: None,
                     holds: Default::default(),
                     needed: Instant::now(),
                     directories: Default::default(),

@@ -17,6 +17,7 @@ use brigade_core::clock::Clock;
 use brigade_core::delegation::Spec;
 use brigade_core::id::DelegationId;
 use brigade_os::process::ProcessId;
+use brigade_os::spawn::Leash;
 use brigade_protocol::daemon::ServerStatus;
 use brigade_store::Store;
 use tokio::sync::Notify;
@@ -95,6 +96,8 @@ struct Server {
     stage: Stage,
     /// Its process, once it is started.
     process: Option<ProcessId>,
+    /// Ends it with the daemon as long as its bridge isn't in: nothing else would end it then.
+    leash: Option<Leash>,
     /// The delegations that run on it, or are about to.
     holds: HashSet<DelegationId>,
     /// When it was last needed.

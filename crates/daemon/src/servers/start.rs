@@ -42,6 +42,7 @@ impl Servers {
                 host: environment.host.clone(),
                 stage: Stage::Starting,
                 process: None,
+                leash: None,
                 holds: Default::default(),
                 needed: Instant::now(),
                 directories: Default::default(),
@@ -164,7 +165,10 @@ impl Servers {
         }
         failpoint::pass("server-recorded");
         let up = async {
-            launched.open().await.map_err(|error| error.to_string())?;
+            let leash = launched.open().await.map_err(|error| error.to_string())?;
+            if let Some(server) = lock(&self.0.state).servers.get_mut(id) {
+                server.leash = Some(leash);
+            }
             failpoint::pass("server-begun");
             let transport = parts
                 .launcher
@@ -216,6 +220,9 @@ impl Servers {
                 Ok(()) => servers.bridge_is_in(&process, &directory).await,
                 Err(why) => Err(why),
             };
+            if opened.is_ok() {
+                servers.release_leash(&id).await;
+            }
             {
                 let mut state = lock(&servers.0.state);
                 let Some(server) = state.servers.get_mut(&id) else {
@@ -244,6 +251,19 @@ impl Servers {
             }
             servers.0.parts.hub.servers_changed();
         });
+    }
+
+    /// From here on the bridge sees to it that the server doesn't outlive its daemon for long.
+    async fn release_leash(&self, id: &str) {
+        let leash = lock(&self.0.state)
+            .servers
+            .get_mut(id)
+            .and_then(|server| server.leash.take());
+        if let Some(leash) = leash
+            && let Err(error) = leash.release().await
+        {
+            tracing::warn!(server = id, %error, "who watches over a server of our own is gone");
+        }
     }
 
     async fn bridge_is_in(&self, process: &ProcessId, directory: &str) -> Result<(), String> {

@@ -8,6 +8,7 @@ use brigade_agents::opencode::{
     Gate, Launcher, Reply, Request, ServerSpec, Transport, TransportError,
 };
 use brigade_os::process::ProcessId;
+use brigade_os::spawn::Leash;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -122,12 +123,12 @@ impl Gate for AtGate {
         self.process
     }
 
-    fn open(mut self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
+    fn open(mut self: Box<Self>) -> BoxFuture<'static, io::Result<Leash>> {
         async move {
             tokio::task::yield_now().await;
             self.opened = true;
             lock(&self.yard.state).opened.push_back(self.process);
-            Ok(())
+            Ok(Leash::none())
         }
         .boxed()
     }
