@@ -1,6 +1,8 @@
 //! `cargo xtask test`: all tests, whichever runner they need.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -39,6 +41,13 @@ pub(crate) fn run() -> Result<()> {
         })
     });
     steps.step("tests in Rust", || {
+        // What an earlier run has counted must not be told as this one's.
+        match fs::remove_dir_all(figures_folder()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(io("forget earlier figures")(error));
+            }
+            _ => {}
+        }
         let args: &[&str] = if cargo_has("nextest") {
             &[
                 "nextest",
@@ -61,6 +70,7 @@ pub(crate) fn run() -> Result<()> {
         };
         suite(cargo(args), &total)
     });
+    steps.step("kills survived", figures);
     steps.step("examples in the docs", || {
         suite(cargo(&["test", "--workspace", FAILPOINTS, "--doc"]), &total)
     });
@@ -78,6 +88,30 @@ pub(crate) fn run() -> Result<()> {
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     say(&format!("{passed} tests passed, {failed} failed"));
     verdict
+}
+
+/// Where the tests that kill processes leave what they have counted.
+fn figures_folder() -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join("tmp/chaos")
+}
+
+/// Says what the tests that kill processes have counted.
+fn figures() -> Result<()> {
+    let folder = figures_folder();
+    let shown = format!("list {}", folder.display());
+    let mut said = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(io(shown.clone()))? {
+        let path = entry.map_err(io(shown.clone()))?.path();
+        let read = fs::read_to_string(&path).map_err(io(format!("read {}", path.display())));
+        said.push(read?.trim_end().to_owned());
+    }
+    said.sort();
+    for line in said {
+        say(&line);
+    }
+    Ok(())
 }
 
 fn suite(command: Command, total: &Mutex<Count>) -> Result<()> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use brigade_os::process::{End, ProcessId, marked};
+use brigade_os::process::{ProcessId, marked};
 use brigade_testkit::{Sandbox, Script};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -122,11 +122,6 @@ impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() || std::env::var_os("BRIGADE_CHAOS_LOGS").is_some() {
             eprintln!("{}", self.logs());
-        }
-        for server in self.servers() {
-            if let Err(error) = server.end(End::Kill) {
-                eprintln!("{server} could not be ended: {error}");
-            }
         }
     }
 }
