@@ -224,8 +224,7 @@ function down(message) {
 }
 /** A request on the in-process server; the directory goes into the query, which is decoded everywhere. */
 async function hostCall({ method, path: target, directory, body, timeout_ms }) {
-  const ctx = (directories.get(directory) ?? directories.values().next().value)?.ctx ?? lastContext;
-  const config = ctx.client._client.getConfig();
+  const config = ((directories.get(directory) ?? directories.values().next().value)?.ctx ?? lastContext).client._client.getConfig();
   const url = new URL(target, config.baseUrl);
   if (directory) url.searchParams.set("directory", directory);
   const [headers, signal] = [new Headers(config.headers), AbortSignal.timeout(timeout_ms)];
@@ -233,7 +232,7 @@ async function hostCall({ method, path: target, directory, body, timeout_ms }) {
   if (body !== undefined) headers.set("content-type", "application/json");
   const made = config.fetch(new Request(url, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) }));
   const late = new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error(`no answer within ${timeout_ms} ms`))));
-  return Promise.race([late, made.then(async (response) => ({ status: response.status, body: parse(await response.text()) }))]);
+  return Promise.race([late, made.then(async (response) => [response.status, await response.text()]).then(([status, text]) => Buffer.byteLength(text) > 2e8 ? { status: 413, body: { message: "the host's answer is larger than 200 MB" } } : { status, body: parse(text) })]);
 }
 const owned = ([session, { directory, active_ms, activity, agent: name }]) => ({ session, directory, active_ms, activity, agent: name ?? null });
 const learn = (info) => info?.id && keep(parentOf, info.id, info.parentID ?? null, 10_000);
@@ -290,6 +289,7 @@ function childEvent(directory, session, { type, properties }) {
     if (!once(`${part.id} ${part.state.status}`)) return;
     sent.part = { ...part, state: { ...part.state, output: part.state.output?.slice(0, 2000), metadata: undefined, attachments: undefined } };
   } else if (type === "message.part.updated" && part.text && !part.time?.end && ["text", "reasoning"].includes(part.type)) return;
+  if (part?.text?.length > 8e6) sent.part = { ...part, text: part.text.slice(0, 8e6) }; // more is not shown while it streams
   const message = { type: "event", directory, event: { type, properties: sent } };
   tails.set(session, message);
   send(message, type === "message.part.delta");

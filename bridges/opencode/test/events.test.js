@@ -181,3 +181,23 @@ test("a million deltas wait as one message while the daemon takes its time", { t
   });
   assert.equal(told.length, 2);
 });
+
+test("of a whole text that is longer than anybody is shown, the beginning is told", { timeout: 30_000 }, async (t) => {
+  const { daemon, event } = await connected(t);
+  daemon.push({ type: "watch", sessions: ["ses_c"] });
+  await daemon.settled();
+  const part = { id: "prt_1", type: "text", sessionID: "ses_c", text: "x".repeat(9e6), time: { start: 1, end: 2 } };
+  event("message.part.updated", { sessionID: "ses_c", part });
+  const told = await daemon.message("event");
+  assert.equal(told.event.properties.part.text.length, 8e6);
+  assert.equal(part.text.length, 9e6);
+});
+
+test("an answer of the host that is larger than the daemon takes is a failure of that request alone", { timeout: 30_000 }, async (t) => {
+  const { daemon, host } = await connected(t);
+  host.respond = async ({ path }) => (path === "/large" ? new Response(`"${"x".repeat(2e8)}"`) : undefined);
+  daemon.push({ type: "call", id: 1, method: "GET", path: "/large", directory: "/p", timeout_ms: 20_000 });
+  const reply = await daemon.message("reply", ({ id }) => id === 1);
+  assert.equal(reply.status, 413);
+  assert.match(reply.body.message, /larger than 200 MB/);
+});

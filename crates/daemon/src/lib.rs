@@ -30,7 +30,7 @@ use brigade_os::lock::Lock;
 use brigade_os::paths::{Dirs, PathError, ensure_private_dir};
 use brigade_store::{OpenError, Store, StoreError};
 use tokio::net::UnixListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -237,6 +237,7 @@ async fn serve(
         }),
         stop: stopping.clone(),
         clearing: Arc::default(),
+        large: Arc::new(Semaphore::new(1)),
     };
     let app = http::router(api).into_make_service_with_connect_info::<http::Peer>();
     let server = axum::serve(listener, app).with_graceful_shutdown({

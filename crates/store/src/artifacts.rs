@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
 
+use crate::error::StoreError;
 use crate::worker::Workers;
 
 /// An artifact could not be written. The outcome and its text are in the store, and an earlier version
@@ -35,6 +36,17 @@ pub(crate) fn path(
         .join(format!("{id}.md"))
 }
 
+/// A result could not be written into its file.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultError {
+    /// The file could not be written.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The answer could not be read from the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Writes the file: temporary file, fsync, rename, fsync of the folder.
 pub(crate) async fn write(
     workers: &Workers,
@@ -45,7 +57,11 @@ pub(crate) async fn write(
     let root = root.to_owned();
     let target = path.clone();
     let written = workers
-        .files(move || write_blocking(&root, &target, text.as_bytes()))
+        .files(move || {
+            let mut part = Part::begin(&root, target)?;
+            part.append(&text)?;
+            part.finish()
+        })
         .await;
     match written.flatten() {
         Ok(()) => Ok(path),
@@ -53,29 +69,93 @@ pub(crate) async fn write(
     }
 }
 
-fn write_blocking(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file needs a folder"))?;
-    create_folders(root, folder)?;
-    // The name is fixed: what a crash left half-written is overwritten by the next try.
-    let temporary = path.with_extension(PART);
-    let mut file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .inspect_err(|_| {
-            // A part of a file is of no use and takes up what may be the last space.
-            if let Err(error) = std::fs::remove_file(&temporary) {
-                tracing::debug!(%error, "a part of an artifact stays until the next try");
-            }
-        })?;
-    File::open(folder)?.sync_all()
+/// The same, a piece at a time; none ends the file.
+pub(crate) async fn write_pieces<F>(
+    workers: &Workers,
+    root: &Path,
+    path: PathBuf,
+    head: String,
+    mut next: impl FnMut(i64) -> F,
+) -> Result<PathBuf, ResultError>
+where
+    F: Future<Output = Result<Option<String>, StoreError>>,
+{
+    let fail = |source| ArtifactError {
+        path: path.clone(),
+        source,
+    };
+    let (root, target) = (root.to_owned(), path.clone());
+    let begun = workers.files(move || Part::begin(&root, target)).await;
+    let mut part = begun.flatten().map_err(fail)?;
+    let (mut text, mut n) = (head, 0);
+    loop {
+        let appended = workers.files(move || part.append(&text).map(|()| part));
+        part = appended.await.flatten().map_err(fail)?;
+        match next(n).await? {
+            Some(piece) => (text, n) = (piece, n + 1),
+            None => break,
+        }
+    }
+    let finished = workers.files(move || part.finish()).await;
+    finished.flatten().map_err(fail)?;
+    Ok(path)
+}
+
+/// A file that is being written; what is not finished is removed.
+struct Part {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Part {
+    /// Makes the folders, and the file under a name of its own.
+    fn begin(root: &Path, path: PathBuf) -> io::Result<Self> {
+        create_folders(root, folder_of(&path)?)?;
+        // The name is fixed: what a crash left half-written is overwritten by the next try.
+        let temporary = path.with_extension("md.part");
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        Ok(Self {
+            file,
+            temporary,
+            path,
+            finished: false,
+        })
+    }
+
+    fn append(&mut self, text: &str) -> io::Result<()> {
+        self.file.write_all(text.as_bytes())
+    }
+
+    /// Makes it durable under its name.
+    fn finish(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        std::fs::rename(&self.temporary, &self.path)?;
+        self.finished = true;
+        File::open(folder_of(&self.path)?)?.sync_all()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // A part of a file is of no use and takes up what may be the last space.
+        if !self.finished
+            && let Err(error) = std::fs::remove_file(&self.temporary)
+        {
+            tracing::debug!(%error, "a part of an artifact stays until the next try");
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> io::Result<&Path> {
+    path.parent()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file needs a folder"))
 }
 
 /// Makes the folders below and including the root, each private and each durable in its parent.

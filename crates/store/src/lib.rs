@@ -17,6 +17,7 @@ mod servers;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod snippet;
+mod texts;
 mod transitions;
 mod upkeep;
 mod worker;
@@ -28,7 +29,7 @@ use brigade_core::clock::Clock;
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
 use tokio::sync::watch;
 
-pub use artifacts::ArtifactError;
+pub use artifacts::{ArtifactError, ResultError};
 pub use error::{CommitError, OpenError, StoreError};
 pub use migrate::{SCHEMA, inspect};
 pub use rows::{
@@ -131,6 +132,26 @@ impl Store {
     async fn read(&self, file: PathBuf) -> std::io::Result<Vec<u8>> {
         let read = self.0.workers.files(move || std::fs::read(file)).await;
         read.flatten()
+    }
+
+    /// The same for a delegation whose answer may be too long to be held as a whole: `head` is the file's text up to
+    /// and including [`Store::beginning`].
+    ///
+    /// # Errors
+    /// [`ResultError`]; an earlier version of the file is still there then.
+    pub async fn write_result(
+        &self,
+        project: &ProjectId,
+        root: &SessionId,
+        id: &DelegationId,
+        head: String,
+    ) -> Result<PathBuf, ResultError> {
+        let path = artifacts::path(&self.0.paths.artifacts, project, root, id);
+        let (workers, root) = (&self.0.workers, &self.0.paths.artifacts);
+        if texts::is_whole(&head) {
+            return Ok(artifacts::write(workers, root, path, head).await?);
+        }
+        artifacts::write_pieces(workers, root, path, head, |n| self.piece(id, n)).await
     }
 
     /// The text of an artifact, from its file: what a person changed there is what is read. Where the

@@ -140,25 +140,6 @@ impl Store {
             .await
     }
 
-    /// The answer, or the text so far.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn text(&self, id: &DelegationId) -> Result<Option<String>, StoreError> {
-        let id = id.clone();
-        self.0
-            .workers
-            .read(move |db| {
-                Ok(db
-                    .prepare_cached(
-                        "SELECT text FROM texts WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1)",
-                    )?
-                    .query_row([id.as_str()], |row| row.get(0))
-                    .optional()?)
-            })
-            .await
-    }
-
     /// Notes that a result has reached its parent: for nobody is it unread any more.
     ///
     /// # Errors

@@ -10,9 +10,10 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::{OpenError, StoreError};
 
 /// The migrations in order; the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
+    include_str!("../migrations/0003.sql"),
 ];
 
 /// The schema's version that this binary writes.

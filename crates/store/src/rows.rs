@@ -1,6 +1,7 @@
 //! What goes in and comes out.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use brigade_core::delegation::{Delegation, Event, State};
 use brigade_core::id::{Attempt, DelegationId, ProjectId, SessionId};
@@ -103,7 +104,7 @@ pub struct Change {
     /// When.
     pub at: Timestamp,
     /// The answer, with the decision.
-    pub text: Option<String>,
+    pub text: Option<Arc<String>>,
     /// What comes with a terminal state.
     pub ended: Option<Ended>,
 }

@@ -11,7 +11,7 @@ use crate::error::{CommitError, StoreError};
 use crate::lookups::get;
 use crate::record::{phase_name, record_json, seq_of};
 use crate::rows::{Change, Committed, Progress, Registered, Registration, attempt, count, ms};
-use crate::{Store, notices, predecessor, search};
+use crate::{Store, notices, predecessor, search, texts};
 
 /// What a repeated delegation is known by: the same agent and the same prompt.
 fn digest(spec: &Spec) -> String {
@@ -55,7 +55,21 @@ impl Store {
     /// # Errors
     /// [`CommitError::Stale`] where the record is not the one that was decided on; nothing was stored.
     pub async fn commit(&self, change: Change) -> Result<Committed, CommitError> {
-        let (committed, last) = self.0.workers.write(move |db| commit(db, change)).await?;
+        let mut change = change;
+        let (id, mut first, mut pieces) = (change.id.clone(), None, 0);
+        if let Some(text) = change.text.take() {
+            let (beginning, rest) = self.put_pieces(&change.delegation, &text).await?;
+            (first, pieces) = (Some(beginning), rest);
+        }
+        let stored = self
+            .0
+            .workers
+            .write(move |db| commit(db, change, first.as_deref(), pieces))
+            .await;
+        if stored.is_err() && pieces > 0 {
+            self.drop_pieces(&id).await;
+        }
+        let (committed, last) = stored?;
         if let Some(last) = last {
             self.0.grown.send_replace(last);
         }
@@ -195,14 +209,19 @@ fn append(db: &Connection, seq: i64, now: Timestamp, event: &Event) -> Result<i6
     Ok(db.last_insert_rowid())
 }
 
-fn commit(db: &Connection, change: Change) -> Result<(Committed, Option<i64>), CommitError> {
+fn commit(
+    db: &Connection,
+    change: Change,
+    text: Option<&str>,
+    pieces: i64,
+) -> Result<(Committed, Option<i64>), CommitError> {
     let Change {
         id,
         expect_version,
         mut delegation,
         events,
         at: now,
-        text,
+        text: _,
         ended,
     } = change;
     let record = record_json(&mut delegation)?;
@@ -244,7 +263,7 @@ fn commit(db: &Connection, change: Change) -> Result<(Committed, Option<i64>), C
         last = Some(append(db, seq, now, event)?);
     }
     if delegation.outcome().is_some() && !delegation.state.is_terminal() {
-        decide(db, seq, &delegation, text.as_deref())?;
+        texts::decide(db, seq, &delegation, text, pieces)?;
     }
     if let Some(ended) = ended {
         db.prepare_cached(
@@ -279,28 +298,4 @@ fn commit(db: &Connection, change: Change) -> Result<(Committed, Option<i64>), C
         }
     }
     Ok((Committed { version }, last))
-}
-
-/// Stores the decided text, once: without a new one what had streamed stands.
-fn decide(
-    db: &Connection,
-    seq: i64,
-    delegation: &Delegation,
-    text: Option<&str>,
-) -> Result<(), StoreError> {
-    match text {
-        Some(text) if !text.is_empty() => {
-            db.prepare_cached(
-                "INSERT INTO texts (delegation, attempt, decided, text) VALUES (?1, ?2, 1, ?3)
-                 ON CONFLICT (delegation) DO UPDATE
-                 SET attempt = excluded.attempt, decided = 1, text = excluded.text WHERE decided = 0",
-            )?
-            .execute(params![seq, attempt(delegation.attempt), text])?;
-        }
-        _ => {
-            db.prepare_cached("UPDATE texts SET decided = 1 WHERE delegation = ?1")?
-                .execute([seq])?;
-        }
-    }
-    Ok(())
 }

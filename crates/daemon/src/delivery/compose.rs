@@ -31,7 +31,7 @@ impl Delivery {
             .for_directory(&spec.directory)
             .limits
             .inline_result;
-        let text = self.0.store.text(&spec.id).await?.unwrap_or_default();
+        let text = self.0.store.text_up_to(&spec.id, inline_limit).await?;
         let outcome = row.delegation.outcome();
         let error = outcome
             .map(|outcome| &outcome.reason)

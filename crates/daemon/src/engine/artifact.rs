@@ -9,7 +9,7 @@ use brigade_core::id::DelegationId;
 use brigade_core::text::artifact::{self, Artifact, Header};
 use brigade_core::text::line::Line;
 use brigade_core::text::title;
-use brigade_store::{ArtifactError, Ended, Progress, StoreError};
+use brigade_store::{Ended, Progress, ResultError, StoreError};
 
 use super::{DispatchError, Engine, Entry, RETRY};
 use crate::failpoint;
@@ -22,7 +22,7 @@ pub(crate) enum RewriteError {
     Store(#[from] StoreError),
     /// The file could not be written.
     #[error(transparent)]
-    Artifact(#[from] ArtifactError),
+    Artifact(#[from] ResultError),
 }
 
 impl Engine {
@@ -81,7 +81,7 @@ impl Engine {
         let Phase::Ended { outcome } = &record.phase else {
             return Ok(None);
         };
-        let text = store.text(id).await?.unwrap_or_default();
+        let text = store.beginning(id).await?;
         let heading = title::Heading {
             title: row.title,
             summary: row.summary,
@@ -89,7 +89,7 @@ impl Engine {
         let artifact = describe(record, outcome, &row.progress, &heading, text);
         let Spec { project, root, .. } = &record.spec;
         let rendered = artifact::render(&artifact);
-        let path = store.write_artifact(project, root, id, rendered).await?;
+        let path = store.write_result(project, root, id, rendered).await?;
         store.set_artifact(id, &path).await?;
         Ok(Some(path))
     }
@@ -106,17 +106,16 @@ impl Engine {
         let text = self
             .0
             .store
-            .text(&record.spec.id)
+            .beginning(&record.spec.id)
             .await
-            .map_err(|error| words(&error))?
-            .unwrap_or_default();
+            .map_err(|error| words(&error))?;
         let progress = entry.live().progress;
         let heading = title::of_answer(&text, &record.spec.prompt);
         let artifact = describe(&record, &outcome, &progress, &heading, text);
         let path = self
             .0
             .store
-            .write_artifact(
+            .write_result(
                 &record.spec.project,
                 &record.spec.root,
                 &record.spec.id,

@@ -247,7 +247,7 @@ impl Engine {
         &self,
         id: &DelegationId,
         command: Command,
-        text: Option<String>,
+        text: Option<Arc<String>>,
         ended: Option<Ended>,
     ) -> Result<(), DispatchError> {
         let entry = self
@@ -267,7 +267,7 @@ impl Engine {
         &self,
         entry: &Arc<Entry>,
         command: &Command,
-        text: Option<String>,
+        text: Option<Arc<String>>,
         ended: Option<Ended>,
     ) -> Result<(), DispatchError> {
         let (effects, after) = {
@@ -295,7 +295,7 @@ impl Engine {
         &self,
         active: &mut Active,
         events: Vec<Event>,
-        text: Option<String>,
+        text: Option<Arc<String>>,
         ended: Option<Ended>,
     ) -> Result<(), StoreError> {
         if events.is_empty() {
@@ -362,7 +362,7 @@ impl Engine {
 
     /// Repeats a command until the store takes it or the state machine refuses, and says whether it was
     /// taken. The host's session stays the source as long as the store can't be written.
-    async fn insist(&self, id: &DelegationId, command: Command, text: Option<String>) -> bool {
+    async fn insist(&self, id: &DelegationId, command: Command, text: Option<Arc<String>>) -> bool {
         let mut pause = RETRY.0;
         let taken = loop {
             match self

@@ -248,7 +248,8 @@ impl Engine {
                     end: ended.end,
                     ran_ms: base_ms + ended.ran_ms,
                 };
-                self.insist(&entry.id, command, Some(ended.answer)).await;
+                self.insist(&entry.id, command, Some(Arc::new(ended.answer)))
+                    .await;
             }
             DriveOutcome::Interrupted {
                 why,

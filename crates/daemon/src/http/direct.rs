@@ -24,6 +24,6 @@ pub(crate) async fn cancel(api: Api, request: Cancel) -> Result<Cancelled, Failu
 }
 
 pub(crate) async fn up(api: Api, connection: String, batch: Batch) -> Result<(), Failure> {
-    let heard = bridge_up::handle(State(api), Path(connection), Json(batch)).await;
+    let heard = bridge_up::handle(State(api), Path(connection), bridge_up::Whole(batch)).await;
     heard.map(|_status| ())
 }

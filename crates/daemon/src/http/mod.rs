@@ -34,6 +34,7 @@ use axum::serve::IncomingStream;
 use brigade_protocol::paths;
 use jiff::Timestamp;
 use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
@@ -48,6 +49,8 @@ const MAX_BODY: usize = 256 * 1024 * 1024;
 pub(crate) struct Api {
     pub(crate) engine: Engine,
     pub(crate) about: Arc<About>,
+    /// Held by who takes in something large.
+    pub(crate) large: Arc<Semaphore>,
     /// Cancelled to make the daemon go.
     pub(crate) stop: CancellationToken,
     /// Held while something is cleared up: two at once would be in each other's way.

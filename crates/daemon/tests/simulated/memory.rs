@@ -31,3 +31,30 @@ async fn a_stream_of_a_million_deltas_is_held_only_as_far_as_it_is_shown() {
     assert!(most < before + 80, "{before} MB became {most} MB");
     rig.assert_once(&root, &[id], 2).await;
 }
+
+#[tokio::test]
+async fn results_of_100_megabytes_are_held_a_few_times_over_at_most() {
+    let rig = Rig::new("").await;
+    let host = rig.host("a").await;
+    let root = rig.world.root();
+    host.person(&root, "hello");
+    idle(&rig, &root).await;
+    let before = megabytes(&rig, "VmHWM").await;
+    let mut ids = Vec::new();
+    for n in 0..2 {
+        let prompt = format!("{n}\n@huge 100");
+        ids.push(host.delegate(&root, &prompt).await.unwrap());
+    }
+    rig.ended(&ids).await;
+    let most = megabytes(&rig, "VmHWM").await;
+    // The one that comes in: its body, the text that is taken from it, and the buffer that this goes through. The
+    // one that came before it: until it is stored. Store and artifact take both in pieces.
+    assert!(most < before + 5 * 100 + 20, "{before} MB became {most} MB");
+    for id in &ids {
+        let path = rig.show(id).await.summary.artifact.unwrap();
+        let text = std::fs::read(path).unwrap();
+        assert!(text.len() > 100 << 20 && text.ends_with(b"THE END"));
+    }
+    rig.assert_once(&root, &ids, 2).await;
+    rig.kill().await;
+}

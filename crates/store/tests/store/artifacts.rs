@@ -81,32 +81,98 @@ async fn a_deleted_file_is_rendered_from_the_store() {
 }
 
 #[tokio::test]
-async fn an_answer_of_100_megabytes_is_kept_whole() {
+async fn an_answer_of_100_megabytes_is_kept_whole_and_holds_nobody_up() {
     let fixture = Fixture::new();
     let answer = format!(
-        "# Huge\n\nVery long.\n\n{}",
-        "all work and no play\n".repeat(5_000_000)
+        "# Huge\n\nVery löng.\n\n{}",
+        "all work and nö play\n".repeat(5_000_000)
     );
     assert!(answer.len() > 100_000_000);
     let mut life = fixture.register(spec("a-b-c", "ses_1", "p")).await;
     life.run(&fixture.store).await;
-    life.commit(&fixture.store, life.decision(RunEnd::Answered, &answer))
-        .await
-        .unwrap();
+    let decision = life.decision(RunEnd::Answered, &answer);
+    let mut others = 0;
+    {
+        let deciding = life.commit(&fixture.store, decision);
+        tokio::pin!(deciding);
+        let other = async |n: usize| {
+            let prompt = format!("other {n}");
+            let id = format!("other-work-{}", ["a", "b"][n % 2].repeat(n / 2 + 1));
+            fixture.register(spec(&id, "ses_2", &prompt)).await;
+        };
+        loop {
+            tokio::select! {
+                biased;
+                decided = &mut deciding => {
+                    decided.unwrap();
+                    break;
+                }
+                () = other(others) => others += 1,
+            }
+        }
+    }
+    // One after another between the pieces; a single write would have let one or two through.
+    assert!(others > 50, "only {others} others were stored meanwhile");
     let text = fixture.store.text(life.id()).await.unwrap().unwrap();
     assert!(text == answer, "the text differs");
+    let head = fixture.store.beginning(life.id()).await.unwrap();
+    assert!(head.len() <= 1 << 20 && answer.starts_with(&head));
     let path = fixture
         .store
-        .write_artifact(&project(), &session("ses_1"), life.id(), text)
+        .write_result(
+            &project(),
+            &session("ses_1"),
+            life.id(),
+            format!("head\n{head}"),
+        )
         .await
         .unwrap();
     assert!(
-        std::fs::read(&path).unwrap() == answer.as_bytes(),
+        std::fs::read(&path).unwrap() == format!("head\n{answer}").as_bytes(),
         "the file differs"
     );
+    let short = fixture.store.text_up_to(life.id(), 4_000).await.unwrap();
+    assert!(short.len() < 2 << 20 && short.chars().count() > 4_000);
+    let whole = fixture
+        .store
+        .text_up_to(life.id(), answer.len())
+        .await
+        .unwrap();
+    assert!(whole == answer, "the text differs");
     life.commit(&fixture.store, life.ending(&answer, Wake::All))
         .await
         .unwrap();
     let hits = fixture.store.search("huge", None, None, 5).await.unwrap();
     assert_eq!(hits.len(), 1);
+}
+
+#[tokio::test]
+async fn pieces_of_an_answer_that_was_never_decided_count_for_nothing() {
+    let fixture = Fixture::new();
+    let pieces = || {
+        let db = rusqlite::Connection::open(fixture.path().join("brigade.db")).unwrap();
+        db.query_row("SELECT count(*) FROM pieces", [], |row| {
+            row.get::<_, i64>(0)
+        })
+        .unwrap()
+    };
+    let long = "long ".repeat(1_000_000);
+    let mut life = fixture.register(spec("a-b-c", "ses_1", "p")).await;
+    life.run(&fixture.store).await;
+    let mut stale = life.decision(RunEnd::Answered, &long);
+    stale.expect_version += 7;
+    fixture.store.commit(stale).await.unwrap_err();
+    assert_eq!(pieces(), 0, "they were taken back");
+    assert_eq!(fixture.store.text(life.id()).await.unwrap(), None);
+    // As a crash between the pieces and the decision leaves them; the next attempt's answer is shorter.
+    let db = rusqlite::Connection::open(fixture.path().join("brigade.db")).unwrap();
+    let left = "INSERT INTO pieces (delegation, attempt, n, text) SELECT seq, 1, n, 'left' FROM delegations, (SELECT 0 AS n UNION SELECT 8)";
+    assert_eq!(db.execute(left, []).unwrap(), 2);
+    let longer = "x".repeat((1 << 20) + 1);
+    life.commit(&fixture.store, life.decision(RunEnd::Answered, &longer))
+        .await
+        .unwrap();
+    assert_eq!(pieces(), 1);
+    let text = fixture.store.text(life.id()).await.unwrap().unwrap();
+    assert!(text == longer, "the text differs");
 }

@@ -181,7 +181,7 @@ impl Life {
             ran_ms: 5,
         };
         Change {
-            text: Some(text.to_owned()),
+            text: Some(Arc::new(text.to_owned())),
             ..self.change(&command)
         }
     }

@@ -104,6 +104,11 @@ impl BridgeState {
     }
 
     fn forward(&mut self, kind: &str, properties: &Value) {
+        const SHOWN: usize = 8_000_000;
+        let mut properties = properties.clone();
+        if let Some(Value::String(text)) = properties.pointer_mut("/part/text") {
+            text.truncate(text.floor_char_boundary(SHOWN));
+        }
         self.send(Up::Event {
             directory: self.directory.clone(),
             event: json!({"type": kind, "properties": properties}),
