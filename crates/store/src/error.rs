@@ -25,7 +25,8 @@ pub enum OpenError {
     /// It is no SQLite file, is damaged, or belongs to another program.
     #[error(
         "the store {} can't be read: {message}. It was left as it is, and the artifacts are not touched by this. \
-         Move the file away (with its -wal and -shm) to start with an empty store, or put a copy of it back.",
+         Move the file away (with its -wal and -shm) to start with an empty store, into which `brigade gc` takes the \
+         artifacts back, or put a copy of it back.",
         path.display()
     )]
     Corrupt {

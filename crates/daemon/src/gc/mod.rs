@@ -14,8 +14,15 @@ use brigade_core::text::line::size as amount;
 use brigade_os::paths::Dirs;
 use brigade_protocol::gc::{Fate, Finding, FindingKind, Gc, GcReport};
 use brigade_store::{OpenError, StoreError, StorePaths, Stray};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 
 use crate::engine::Engine;
+
+/// How many small results are taken back at the same time.
+const TOGETHER: usize = 32;
+/// How many bytes such a one has at most.
+const SMALL: u64 = 1024 * 1024;
 
 /// One thing that was found.
 pub(crate) enum Thing {
@@ -85,18 +92,34 @@ pub(crate) async fn run(
     };
     let (things, notes) = find(engine, places, request.processes).await?;
     report.notes = notes;
-    for thing in things {
-        let mut finding = thing.finding();
-        if !request.dry_run && finding.fate == Fate::Planned {
-            let mended = mend(engine, &thing).await;
-            tracing::info!(kind = ?finding.kind, subject = %finding.subject, fate = ?mended.fate, action = %mended.action, "cleared up");
-            finding.fate = mended.fate;
-            finding.action = mended.action;
-            report.freed += mended.freed;
+    // One after the other, since a folder is empty only once the files in it are gone; but small results
+    // may share the store's transactions.
+    for group in things.chunk_by(|one, next| one.is_small_result() && next.is_small_result()) {
+        let dealing: Vec<BoxFuture<'_, (Finding, u64)>> = group
+            .iter()
+            .map(|thing| deal_with(engine, thing, request.dry_run).boxed())
+            .collect();
+        let mut dealt = stream::iter(dealing).buffered(TOGETHER);
+        while let Some((finding, freed)) = dealt.next().await {
+            report.findings.push(finding);
+            report.freed += freed;
         }
-        report.findings.push(finding);
     }
     Ok(report)
+}
+
+/// Mends a thing that can be mended, unless it is only to be looked; says what became of it, and how many
+/// bytes that has freed.
+async fn deal_with(engine: &Engine, thing: &Thing, dry_run: bool) -> (Finding, u64) {
+    let mut finding = thing.finding();
+    if dry_run || finding.fate != Fate::Planned {
+        return (finding, 0);
+    }
+    let mended = mend(engine, thing).await;
+    tracing::info!(kind = ?finding.kind, subject = %finding.subject, fate = ?mended.fate, action = %mended.action, "cleared up");
+    finding.fate = mended.fate;
+    finding.action = mended.action;
+    (finding, mended.freed)
 }
 
 /// What is found where no daemon runs, by looking alone. None where the store has to be brought up to date
@@ -165,6 +188,14 @@ async fn find(
 }
 
 impl Thing {
+    /// Whether it is a result to be taken back of which several fit into memory.
+    fn is_small_result(&self) -> bool {
+        let Thing::Stray(Stray::Unrecorded(place)) = self else {
+            return false;
+        };
+        std::fs::metadata(&place.path).is_ok_and(|meta| meta.len() <= SMALL)
+    }
+
     /// The finding, with what is going to be done.
     fn finding(&self) -> Finding {
         match self {

@@ -142,7 +142,10 @@ pub(super) fn store(dirs: &Dirs) -> Check {
         Err(error @ StoreFault::Corrupt { .. }) => Check::fail(
             NAME,
             error.to_string(),
-            format!("the results themselves are in {}", results.display()),
+            format!(
+                "move it away: the results themselves are in {}, and brigade gc takes them back",
+                results.display()
+            ),
         ),
         Err(error) => Check::fail(
             NAME,
