@@ -114,7 +114,7 @@ impl Part {
     fn begin(root: &Path, path: PathBuf) -> io::Result<Self> {
         create_folders(root, folder_of(&path)?)?;
         // The name is fixed: what a crash left half-written is overwritten by the next try.
-        let temporary = path.with_extension("md.part");
+        let temporary = path.with_extension(PART);
         let file = OpenOptions::new()
             .create(true)
             .write(true)

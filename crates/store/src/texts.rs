@@ -183,6 +183,25 @@ fn sweep(db: &Connection, seq: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Stores the text of a delegation that is not known to have had one before.
+pub(crate) fn take_in(db: &Connection, seq: i64, of: Attempt, text: &str) -> rusqlite::Result<()> {
+    let (first, mut rest) = split(text);
+    let mut n: i64 = 0;
+    while !rest.is_empty() {
+        let (piece, left) = split(rest);
+        db.prepare_cached(
+            "INSERT INTO pieces (delegation, attempt, n, text) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![seq, attempt(of), n, piece])?;
+        (rest, n) = (left, n + 1);
+    }
+    db.prepare_cached(
+        "INSERT INTO texts (delegation, attempt, decided, text, pieces) VALUES (?1, ?2, 1, ?3, ?4)",
+    )?
+    .execute(params![seq, attempt(of), first, n])?;
+    Ok(())
+}
+
 /// Stores the decided text, once: without a new one what had streamed stands.
 pub(crate) fn decide(
     db: &Connection,

@@ -12,7 +12,7 @@ use super::Place;
 use crate::error::StoreError;
 use crate::record::{phase_name, record_json, seq_of};
 use crate::rows::{Progress, attempt, ms};
-use crate::{Store, predecessor, search};
+use crate::{Store, predecessor, search, texts};
 
 /// The batch of what was taken back: its parent hears nothing more of it, so it belongs to none.
 const NO_BATCH: i64 = 0;
@@ -126,10 +126,7 @@ fn store(
         .unwrap_or_default();
     let text = artifact::unmarked(&artifact.answer, &why);
     if !text.is_empty() {
-        db.prepare_cached(
-            "INSERT INTO texts (delegation, attempt, decided, text) VALUES (?1, ?2, 1, ?3)",
-        )?
-        .execute(params![seq, attempt(delegation.attempt), text])?;
+        texts::take_in(db, seq, delegation.attempt, text)?;
     }
     search::insert(
         db,

@@ -180,6 +180,28 @@ async fn an_artifact_without_a_record_is_taken_back_with_all_it_says() {
 }
 
 #[tokio::test]
+async fn a_long_answer_is_taken_back_whole() {
+    let fixture = Fixture::new();
+    let answer = "walrus ".repeat(500_000);
+    let name = "brave-amber-otter";
+    let long = text(name, State::Complete, "answered", &answer);
+    let path = put(fixture.path(), "ses_root/brave-amber-otter.md", &long);
+    let store = &fixture.store;
+    let taken = store.take_back(&place(&path, name)).await.unwrap();
+    assert_eq!(taken, TakenBack::Done);
+    assert_eq!(store.text(&id(name)).await.unwrap(), Some(answer.clone()));
+    // Held in pieces, as any other long answer is.
+    let beginning = store.beginning(&id(name)).await.unwrap();
+    assert!(beginning.len() < answer.len() && answer.starts_with(&beginning));
+    let head = long.strip_suffix(&answer).unwrap().to_owned() + &beginning;
+    let written = store
+        .write_result(&project(), &session(ROOT), &id(name), head)
+        .await
+        .unwrap();
+    assert_eq!(fs::read_to_string(written).unwrap(), long);
+}
+
+#[tokio::test]
 async fn the_oldest_is_taken_back_first() {
     let fixture = Fixture::new();
     let early = complete("zany-red-fox").replace(&at(10).to_string(), &at(5).to_string());
