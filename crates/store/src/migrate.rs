@@ -95,8 +95,22 @@ pub(crate) fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match StoreError::from(error) {
         StoreError::Corrupt(message) => OpenError::Corrupt { path, message },
+        // SQLite says no more than that; the system does.
+        source @ (StoreError::Io(_) | StoreError::Full(_)) => match unwritable(&path) {
+            Some(source) => OpenError::Io { path, source },
+            None => OpenError::Store { path, source },
+        },
         source => OpenError::Store { path, source },
     }
+}
+
+/// Why nothing can be written beside the store, if that is so.
+fn unwritable(store: &Path) -> Option<std::io::Error> {
+    let probe = store.with_extension(format!("probe.{}", std::process::id()));
+    let written = std::fs::write(&probe, [0; 4096]).err();
+    // It may not even have been made.
+    let _removed = std::fs::remove_file(&probe);
+    written
 }
 
 fn check(

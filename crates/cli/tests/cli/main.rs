@@ -6,3 +6,5 @@ mod common;
 mod daemon;
 mod gate;
 mod gc;
+#[cfg(target_os = "linux")]
+mod machine;

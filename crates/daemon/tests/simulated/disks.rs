@@ -58,7 +58,7 @@ pub(crate) fn remount(pid: u32, folder: &Path, how: &str) {
     }
     let status = command
         .args(["-t", &pid, "-m", "mount", "-o"])
-        .arg(format!("remount,{how}"))
+        .arg(format!("remount,bind,{how}"))
         .arg(folder)
         .status()
         .unwrap();

@@ -106,7 +106,12 @@ pub(super) fn data(dirs: &Dirs) -> Option<Check> {
 
 fn try_writing(folder: &Path) -> io::Result<()> {
     let path = folder.join(format!(".doctor.{}", std::process::id()));
-    fs::write(&path, "x").and_then(|()| fs::remove_file(&path))
+    let written = fs::write(&path, "x");
+    match fs::remove_file(&path) {
+        // Where it could not be made, that says more.
+        Err(_) if written.is_err() => written,
+        removed => written.and(removed),
+    }
 }
 
 /// The store's file, without a daemon to ask.
