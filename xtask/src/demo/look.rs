@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use brigade_testkit::{Kind, Message, Record, Sandbox};
 use serde_json::Value;
@@ -46,6 +47,18 @@ pub(super) async fn list(sandbox: &Sandbox) -> Result<Vec<Value>> {
         .as_array()
         .cloned()
         .unwrap_or_default())
+}
+
+/// Waits until the notice of a delegation is with the host, for the person's next message to carry.
+pub(super) async fn offered(sandbox: &Sandbox, id: &str, limit: Duration) -> Result<bool> {
+    let began = Instant::now();
+    while began.elapsed() < limit {
+        let shown: Value = sandbox.brigade(&["show", id, "--json"]).await?.json()?;
+        if shown["notice"] == "leased" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub(super) fn is_waking(record: &Record, session: &str) -> bool {

@@ -9,8 +9,8 @@ use brigade_testkit::{Events, Kind, Message, Record, Sandbox, Script, Serve};
 use serde_json::json;
 
 use super::look::{
-    NOTICE, all_texts, answer, artifact, children_tools, is_waking, list, shell, started, took_ms,
-    tool_calls,
+    NOTICE, all_texts, answer, artifact, children_tools, is_waking, list, offered, shell, started,
+    took_ms, tool_calls,
 };
 use super::stage::{PIECES, Piece};
 use super::transcript::{Transcript, Who};
@@ -443,6 +443,10 @@ async fn continued(parent: &mut Parent<'_>, script: &mut Transcript, id: &str) -
     script.expect(
         follow.contains(PIECES[3].finding),
         "it went on in Brigade's own server, with nobody's help, and has its answer",
+    );
+    script.expect(
+        offered(parent.sandbox, id, LIMIT).await?,
+        "its notice waits in the host",
     );
     script.now(
         Who::Scene,
