@@ -18,6 +18,8 @@ use crate::{Client, ClientError, Handshake};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long an old daemon may take to drain.
 const DRAIN: Duration = Duration::from_secs(60);
+/// How long a daemon may take to be gone that has broken off a greeting.
+const ENDING: Duration = Duration::from_secs(2);
 /// The longest pause between two looks for a daemon that somebody else is starting.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -148,11 +150,14 @@ impl Connector {
             Err(ClientError::Api(body)) if body.code == ErrorCode::Draining => {
                 return Ok(Greeting::Going(peer));
             }
-            // It went between our looking and our greeting.
-            Err(ClientError::Lost { .. }) if probe(&socket).await?.is_none() => {
-                return Ok(Greeting::Nobody);
+            Err(ClientError::Lost { why, .. }) => {
+                // It went between our looking and our greeting; one that is killed closes its connections
+                // before it is gone.
+                if probe(&socket).await?.is_none() || has_ended(peer.process).await {
+                    return Ok(Greeting::Nobody);
+                }
+                return Err(unreachable(why));
             }
-            Err(ClientError::Lost { why, .. }) => return Err(unreachable(why)),
             Err(error) => return Err(error),
         };
         let Welcome {
@@ -257,6 +262,14 @@ async fn probe(socket: &Path) -> Result<Option<Peer>, ClientError> {
         .and_then(|pid| u32::try_from(pid).ok())
         .and_then(ProcessId::of);
     Ok(Some(Peer { process }))
+}
+
+/// Whether a daemon that has broken off a greeting is ending.
+async fn has_ended(process: Option<ProcessId>) -> bool {
+    match process {
+        Some(process) => matches!(timeout(ENDING, process.wait_exit()).await, Ok(Ok(()))),
+        None => false,
+    }
 }
 
 /// Waits until a daemon that was asked to go has gone.

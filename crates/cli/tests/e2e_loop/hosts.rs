@@ -86,6 +86,42 @@ async fn a_run_goes_on_when_its_directory_is_closed_under_it() {
 }
 
 #[tokio::test]
+async fn a_notice_that_waited_over_a_restart_and_a_compaction_comes_once() {
+    let sandbox = sandbox("").await;
+    let host = Host::start(&sandbox).await;
+    let parent = Parent::open(&sandbox, &host, "Comes back").await;
+    parent
+        .says(delegating(&[gated("alpha")]).step().say("under way"))
+        .await;
+    let ids = parent.delegations().await;
+    sandbox.model().reached("alpha", 1, LIMIT).await.unwrap();
+    sandbox
+        .model()
+        .when(CONTINUED, Script::saying(answer("alpha")));
+    host.kill9().await.unwrap();
+    assert!(ended(&sandbox, &ids[0]).await.contains(&answer("alpha")));
+    assert!(sandbox.signal_daemon(Signal::KILL));
+
+    // Another process opens the project; the session is compacted there before anybody writes in it.
+    let next = Host::start(&sandbox).await;
+    let parent = parent.in_host(&next);
+    shown(&sandbox, &ids[0], "the offer", |row| {
+        row["notice"] == "leased"
+    })
+    .await;
+    next.compact(&parent.id).await.unwrap();
+    parent.says(Script::saying("so that is that")).await;
+    parent.answered(parent.requests().len()).await;
+    shown(&sandbox, &ids[0], "the delivery", |row| {
+        row["notice"] == "delivered"
+    })
+    .await;
+    others_were_served(&sandbox, &next).await;
+    parent.assert_told_once(&ids).await;
+    assert_eq!(begun(&sandbox, "alpha"), 1);
+}
+
+#[tokio::test]
 async fn a_suspended_host_keeps_its_runs() {
     let sandbox = sandbox("").await;
     let host = Host::start(&sandbox).await;
