@@ -161,8 +161,17 @@ async fn freeze_the_current_schema() {
 
 #[tokio::test]
 async fn the_store_of_schema_1_is_opened() {
+    opens(1).await;
+}
+
+#[tokio::test]
+async fn the_store_of_schema_3_is_opened() {
+    opens(3).await;
+}
+
+async fn opens(schema: i64) {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::copy(frozen(1), paths(dir.path()).db).unwrap();
+    std::fs::copy(frozen(schema), paths(dir.path()).db).unwrap();
     let store = open(dir.path()).unwrap();
     let ended = store.get(&id("brave-amber-otter")).await.unwrap().unwrap();
     assert_eq!(ended.delegation.state, State::Complete);
