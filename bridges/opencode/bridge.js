@@ -16,8 +16,8 @@ const HIDDEN_AGENT = /^You are a (title generator|context summarization agent)/;
 const CHILD_EVENTS = /^(session\.(created|updated|deleted|status|idle|error|compacted)|message\.|permission\.|question\.)/;
 const LASTING_ERRORS = ["protocol_mismatch", "other_data_home", "refused", "bad_request"]; // no use in trying again soon
 const env = { ...process.env };
-const command = process.argv.slice(2).find((arg) => /^(run|serve|web|acp)$/.test(arg));
-const worker = Boolean(env.BRIGADE_WORKER); // inside a server of Brigade's own: it delegates nothing and tells its model nothing
+const { BRIGADE_WORKER: marked, BRIGADE_LINGER_MS: lingers, OPENCODE_SERVER_PASSWORD: _, ...plain } = env; // plain: for the daemon
+const [worker, command] = [Boolean(marked), process.argv.slice(2).find((arg) => /^(run|serve|web|acp)$/.test(arg))]; // a worker (inside a server of Brigade's own) delegates nothing and tells its model nothing
 const mode = worker ? "worker" : /tui[\\/]worker/.test(process.argv[1]) ? "tui" : command === "run" || command === "serve" ? command : "other";
 const [instance, agent] = [randomUUID(), new http.Agent({ keepAlive: true })];
 const claims = (globalThis[Symbol.for("brigade.bridge")] ??= new Map()); // directory → which of two installed bridges serves it
@@ -112,7 +112,7 @@ async function maintain() {
 }
 /** A server of Brigade's own outlives its daemon by as long as it is told to, and by what is busy in it, an hour at most. */
 async function leaveIfOrphaned() {
-  const [alone, linger] = [performance.now() - link.alone, Number(env.BRIGADE_LINGER_MS) || 120_000];
+  const [alone, linger] = [performance.now() - link.alone, Number(lingers) || 120_000];
   if (alone < linger) return;
   const asked = [...directories.keys()].map((directory) => hostCall({ method: "GET", path: "/session/status", directory, timeout_ms: 5000 }));
   const busy = await Promise.all(asked).then((all) => all.some(({ body }) => Object.keys(body ?? {}).length), () => false);
@@ -157,7 +157,7 @@ async function startDaemon() {
   if (held && !starts.wanted) throw Object.assign(new Error(held), { skipped: true });
   starts.wanted = false;
   const program = env.BRIGADE_BIN || "brigade";
-  starts.current ??= promisify(execFile)(program, ["daemon", "start"], { env, timeout: 30_000 }).catch((error) => {
+  starts.current ??= promisify(execFile)(program, ["daemon", "start"], { env: plain, timeout: 30_000 }).catch((error) => {
     const missing = error.code === "ENOENT" && `the program ${program} was not found: install Brigade, or set BRIGADE_BIN`;
     const failure = missing || error.stderr?.trim() || words(error);
     Object.assign(starts, { notBefore: performance.now() + starts.wait, wait: Math.min(60_000, starts.wait * 2), failure });

@@ -1,10 +1,15 @@
 // Inside a server of Brigade's own: it serves children and nobody else.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { watch } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
 import { test } from "node:test";
-import { connected, setUp } from "../testing/support.js";
+import { connected, program, setUp } from "../testing/support.js";
 
-const worker = { env: { BRIGADE_WORKER: "server-1", BRIGADE_LINGER_MS: "1" }, argv: ["bun", "opencode", "serve"] };
+// Alone for long it ends its process, which here is the test's.
+const worker = { env: { BRIGADE_WORKER: "server-1", BRIGADE_LINGER_MS: "600000" }, argv: ["bun", "opencode", "serve"] };
 
 test("a worker registers as one and offers its model nothing", async (t) => {
   const { daemon, hooks } = await connected(t, worker);
@@ -39,7 +44,7 @@ test("the shells of watched children are marked, and no others", async (t) => {
 /** A worker without a daemon, whose sessions are as given; what it is asked and whom it ends. */
 async function orphan(t, statuses) {
   const ended = new Promise((resolve) => t.mock.method(process, "kill", (...args) => resolve(args)));
-  const set = await setUp(t, { ...worker, daemon: false });
+  const set = await setUp(t, { ...worker, env: { ...worker.env, BRIGADE_LINGER_MS: "1" }, daemon: false });
   const asked = new EventTarget();
   let count = 0;
   set.host.respond = async ({ path }) => {
@@ -65,4 +70,19 @@ test("a worker in which something is busy stays, and finds its daemon again", as
   await daemon.start();
   await daemon.until(({ stream }) => stream, "stream");
   assert.equal(await Promise.race([ended, "alive"]), "alive");
+});
+
+test("a daemon that a worker has started is not marked as a server", async (t) => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), "brg"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const asked = path.join(folder, "asked");
+  const bin = program(folder, `env > ${asked}.new; mv ${asked}.new ${asked}; exit 1`);
+  const env = { ...worker.env, OPENCODE_SERVER_PASSWORD: "p", OTHER: "stays", BRIGADE_BIN: bin };
+  const { open } = await setUp(t, { ...worker, env, daemon: false });
+  const started = (async () => { for await (const { filename } of watch(folder, { signal: t.signal })) if (filename === "asked") return; })();
+  await open();
+  await started;
+  const told = readFileSync(asked, "utf8");
+  assert.doesNotMatch(told, /BRIGADE_WORKER|BRIGADE_LINGER_MS|OPENCODE_SERVER_PASSWORD/);
+  assert.match(told, /^OTHER=stays$/m);
 });

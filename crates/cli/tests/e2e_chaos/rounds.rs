@@ -175,7 +175,9 @@ async fn play(world: &World, host: Host, plan: &Plan, figures: &mut Figures) -> 
         Victims::HostThenServer => {
             world.kill_host(&host).await;
             if goes_on(world, &id).await {
+                let daemon = world.daemon().await;
                 for server in world.servers() {
+                    assert_ne!(server, daemon, "a daemon marked as a server");
                     server.end(brigade_os::process::End::Kill).unwrap();
                     gone(server).await;
                     figures.kills += 1;

@@ -40,10 +40,12 @@ enum Kind {
 /// The servers that are not on record. `served` says that a daemon runs, so that what is on record is looked after;
 /// else those on record are told too, for the next daemon to take over.
 pub(super) fn servers(data: &Path, on_record: &[String], hub: Option<&Hub>) -> Vec<Lost> {
+    let own = std::process::id();
     let mut first: BTreeMap<String, Marked> = BTreeMap::new();
     for process in marked(WORKER)
         .into_iter()
-        .filter(|found| is_ours(found, data))
+        // Whoever looks may have been started inside a server.
+        .filter(|found| found.id.pid != own && is_ours(found, data))
     {
         // What a server has started carries its mark too; it is older than all of that.
         match first.get(&process.value) {
