@@ -132,6 +132,25 @@ async fn an_answer_is_kept_whole_whatever_it_took() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_many_megabytes_is_kept_whole() {
+    // More than is shown while it streams. Ten times as much works as well, and takes a minute.
+    const LENGTH: usize = 10 << 20;
+    let rig = Rig::new("").await;
+    let root = rig.root().await;
+    let huge = Script::new()
+        .say("# Huge\n\nVery long.\n")
+        .op(Op::Long(LENGTH));
+    let id = rig.delegate(&root, "explore", &huge).await;
+    let (shown, artifact) = rig.ends_as(&id, "complete").await;
+    assert_eq!(shown["title"], "Huge");
+    assert!(answer(&artifact).len() > LENGTH);
+    let ran = &shown["attempt"];
+    assert_eq!(ran, 1);
+    let notice = rig.notice(&root, &id).await;
+    assert!(notice.contains("<retrieval>"), "{notice}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_retried_is_no_stall() {
     let rig = Rig::new("[limits]\nstall = \"4s\"\n").await;
     let root = rig.root().await;
