@@ -154,6 +154,19 @@ impl Store {
         artifacts::write_pieces(workers, root, path, head, |n| self.piece(id, n)).await
     }
 
+    /// How long an artifact's file is, in bytes; 0 where that can't be told.
+    pub async fn artifact_len(&self, row: &Listed) -> u64 {
+        let path = match row {
+            Listed::Ours(row) => row.artifact.clone(),
+            Listed::Predecessor(file) => Some(file.path.clone()),
+        };
+        let Some(path) = path else {
+            return 0;
+        };
+        let looked = self.0.workers.files(move || std::fs::metadata(path));
+        looked.await.flatten().map_or(0, |meta| meta.len())
+    }
+
     /// The text of an artifact, from its file: what a person changed there is what is read. Where the
     /// file is gone or can't be read, it is rendered anew from what the store holds, saying so.
     ///

@@ -1,7 +1,5 @@
 //! `POST /v1/bridge/{connection}/up`: what the bridge answers and reports, batch by batch.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{StatusCode, header};
@@ -9,12 +7,6 @@ use brigade_protocol::ErrorCode;
 use brigade_protocol::bridge::{Batch, Up};
 
 use super::{Api, Failure};
-
-/// A batch longer than this many bytes is taken in when no other such one is: read and taken apart, a body is in
-/// memory three times over.
-const LARGE: u64 = 4 * 1024 * 1024;
-/// How long a large batch waits for its turn; a bridge that has sent half of one must not keep the others waiting.
-const TURN: Duration = Duration::from_secs(10);
 
 /// A batch that was taken in in its turn.
 pub(super) struct Whole(pub(super) Batch);
@@ -27,11 +19,8 @@ impl FromRequest<Api> for Whole {
             .headers()
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        let _turn = if length.is_none_or(|length| length > LARGE) {
-            tokio::time::timeout(TURN, api.large.acquire()).await.ok()
-        } else {
-            None
-        };
+        // Read and taken apart, a body is in memory three times over.
+        let _turn = api.turn(length.unwrap_or(u64::MAX)).await;
         match Json::from_request(request, api).await {
             Ok(Json(batch)) => Ok(Self(batch)),
             // The status tells a bridge not to send it again.

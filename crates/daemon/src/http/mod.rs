@@ -25,6 +25,7 @@ mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -34,7 +35,7 @@ use axum::serve::IncomingStream;
 use brigade_protocol::paths;
 use jiff::Timestamp;
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
@@ -43,6 +44,11 @@ pub(crate) use error::Failure;
 
 /// Largest request body, in bytes: a batch from a bridge may hold a whole answer.
 const MAX_BODY: usize = 256 * 1024 * 1024;
+
+/// From how many bytes on a body or an artifact is handled when no other such one is.
+const LARGE: u64 = 4 * 1024 * 1024;
+/// How long something large waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
 
 /// What every handler can reach. Cheap to clone.
 #[derive(Clone)]
@@ -55,6 +61,18 @@ pub(crate) struct Api {
     pub(crate) stop: CancellationToken,
     /// Held while something is cleared up: two at once would be in each other's way.
     pub(crate) clearing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Api {
+    /// Waits until nobody else handles something large, and is in nobody's way with something small. A bridge that
+    /// has sent half of a batch keeps the others waiting for a while only.
+    pub(crate) async fn turn(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
+        if bytes <= LARGE {
+            return None;
+        }
+        let turn = tokio::time::timeout(TURN, self.large.acquire()).await;
+        turn.ok().and_then(Result::ok)
+    }
 }
 
 /// What the daemon says of itself.

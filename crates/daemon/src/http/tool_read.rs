@@ -114,6 +114,7 @@ pub(super) async fn handle(
         }
         row = reread(&api, &id).await?;
     }
+    let _turn = api.turn(api.engine.store().artifact_len(&row).await).await;
     let text = api.engine.artifact_text(&row).await?;
     let page_size = api
         .engine

@@ -1,5 +1,8 @@
 //! The daemon's memory is bounded, whatever comes.
 
+use brigade_testkit::simulated::Confirm;
+use futures::future::join_all;
+
 use crate::delivery::idle;
 use crate::rig::Rig;
 
@@ -46,6 +49,12 @@ async fn results_of_100_megabytes_are_held_a_few_times_over_at_most() {
         ids.push(host.delegate(&root, &prompt).await.unwrap());
     }
     rig.ended(&ids).await;
+    rig.assert_once(&root, &ids, 2).await;
+    // Read by several at once, a page each.
+    let reading = ids.iter().map(|id| host.read(&root, id, Confirm::Handed));
+    for page in join_all(reading).await {
+        assert!(page.unwrap().chars().count() < 40_000);
+    }
     let most = megabytes(&rig, "VmHWM").await;
     // The one that comes in: its body, the text that is taken from it, and the buffer that this goes through. The
     // one that came before it: until it is stored. Store and artifact take both in pieces.
@@ -55,6 +64,5 @@ async fn results_of_100_megabytes_are_held_a_few_times_over_at_most() {
         let text = std::fs::read(path).unwrap();
         assert!(text.len() > 100 << 20 && text.ends_with(b"THE END"));
     }
-    rig.assert_once(&root, &ids, 2).await;
     rig.kill().await;
 }
