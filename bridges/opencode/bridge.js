@@ -223,11 +223,11 @@ function down(message) {
   else if (type === "stopping") starts.stopped = true; // a person stopped it: only a tool call starts it again
 }
 /** A request on the in-process server; the directory goes into the query, which is decoded everywhere. */
-async function hostCall({ method, path: target, directory, body, timeout_ms }) {
+async function hostCall({ method, path: target, directory, body, timeout_ms, sent_ms }) {
+  if (Date.now() - sent_ms > timeout_ms) throw new Error("the host was suspended, and this is asked for anew");
   const config = ((directories.get(directory) ?? directories.values().next().value)?.ctx ?? lastContext).client._client.getConfig();
-  const url = new URL(target, config.baseUrl);
+  const [url, headers, signal] = [new URL(target, config.baseUrl), new Headers(config.headers), AbortSignal.timeout(timeout_ms)];
   if (directory) url.searchParams.set("directory", directory);
-  const [headers, signal] = [new Headers(config.headers), AbortSignal.timeout(timeout_ms)];
   headers.delete("x-opencode-directory");
   if (body !== undefined) headers.set("content-type", "application/json");
   const made = config.fetch(new Request(url, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) }));

@@ -163,6 +163,16 @@ test("a call that hangs is given up in time", async (t) => {
   assert.equal((await daemon.message("failed")).error, "no answer within 20 ms");
 });
 
+test("a call that a suspended host finds when it wakes is not made any more", async (t) => {
+  const { daemon, host } = await connected(t);
+  const call = (id, sent_ms) => daemon.push({ type: "call", id, method: "POST", path: `/made/${id}`, directory: "/p", timeout_ms: 30_000, sent_ms });
+  call(1, Date.now() - 31_000);
+  call(2, Date.now());
+  await daemon.message("reply", ({ id }) => id === 2);
+  assert.match((await daemon.message("failed", ({ id }) => id === 1)).error, /suspended/);
+  assert.deepEqual(host.requests.map(({ path }) => path).filter((asked) => asked.startsWith("/made/")), ["/made/2"]);
+});
+
 test("a million deltas wait as one message while the daemon takes its time", { timeout: 30_000 }, async (t) => {
   const { daemon, event } = await connected(t);
   daemon.push({ type: "watch", sessions: ["ses_c"] });

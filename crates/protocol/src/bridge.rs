@@ -149,6 +149,10 @@ pub enum Down {
         body: Option<Value>,
         /// When to give the request up, in milliseconds.
         timeout_ms: u64,
+        /// When it went down the stream, in milliseconds since 1970. A host that was suspended finds what nobody
+        /// waits for any more, and must not make it: it was asked for anew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sent_ms: Option<i64>,
     },
     /// Forward everything of these child sessions. Adds to what is watched.
     Watch {

@@ -217,6 +217,7 @@ impl Connection {
             directory: request.directory,
             body: request.body,
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            sent_ms: None,
         });
         let doubt = |why: &str| TransportError::Doubt {
             why: why.to_owned(),

@@ -49,22 +49,24 @@ pub(super) async fn handle(
         connection,
         messages,
     };
-    let stop = api.stop.clone();
-    let stream = futures::stream::unfold((listening, stop), |(mut listening, stop)| async move {
-        let message = tokio::select! {
+    let stream = futures::stream::unfold((listening, api), |(mut listening, api)| async move {
+        let mut message = tokio::select! {
             // What is queued goes out even if the daemon is about to go.
             biased;
             message = listening.messages.recv() => message?,
             () = listening.connection.closed.cancelled() => return None,
-            () = stop.cancelled() => return None,
+            () = api.stop.cancelled() => return None,
         };
+        if let Down::Call { sent_ms, .. } = &mut message {
+            *sent_ms = Some(api.engine.now().as_millisecond());
+        }
         let event = Event::default()
             .json_data(&message)
             .unwrap_or_else(|error| {
                 tracing::error!(%error, "a message could not be written as JSON");
                 Event::default().comment("unwritable")
             });
-        Some((Ok(event), (listening, stop)))
+        Some((Ok(event), (listening, api)))
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
