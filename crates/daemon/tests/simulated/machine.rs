@@ -283,6 +283,29 @@ async fn an_artifact_is_read_as_it_is_now_and_from_the_store_where_it_is_gone() 
     assert!(read.contains(&format!("{path} can't be read")), "{read}");
 }
 
+#[tokio::test]
+async fn an_answer_too_large_to_be_taken_in_ends_as_an_error_with_what_was_heard() {
+    let rig = Rig::new("").await;
+    let (host, root) = begun(&rig).await;
+    let id = host
+        .delegate(&root, "@stream child\n@say the whole answer")
+        .await
+        .unwrap();
+    at_work(&rig, &root, 1).await;
+    let child = rig.world.read(|state| state.children(&root)[0].id.clone());
+    // As the bridge says it.
+    let messages = format!("GET /session/{child}/message");
+    rig.faults.next(&messages, Fault::Status(413));
+    rig.world.open("child");
+    rig.ended(std::slice::from_ref(&id)).await;
+    let shown = rig.show(&id).await.summary;
+    assert_eq!(shown.state, State::Error, "{:?}", shown.reason);
+    assert!(shown.reason.unwrap().contains("413"));
+    let text = std::fs::read_to_string(shown.artifact.unwrap()).unwrap();
+    assert!(text.contains("so far, "), "{text}");
+    rig.assert_once(&root, &[id], 2).await;
+}
+
 /// What runs, what is queued and what waits to be told survives that the wall clock jumps by this many hours while
 /// all processes stand still, as they do on a machine that sleeps.
 async fn survives_sleep(hours: i64) {
