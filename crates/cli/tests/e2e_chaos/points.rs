@@ -6,6 +6,7 @@ use brigade_daemon::failpoint::POINTS;
 use brigade_testkit::Script;
 use serde_json::json;
 
+use crate::figures::Figures;
 use crate::rig::{World, hanging};
 use crate::servers;
 use crate::stage::{
@@ -154,6 +155,12 @@ async fn wherever_the_daemon_dies_a_delegation_runs_once_and_is_told_once() {
     for family in &families {
         family.assert_whole(3).await;
     }
+    let figures = Figures {
+        kills: ALONE.len() + FIRST_OF_TWO.len() + 2 * passes.len(),
+        survived: families.iter().map(|family| family.names.len()).sum(),
+        ..Figures::default()
+    };
+    figures.tell("daemon killed at its points");
 }
 
 #[tokio::test]
@@ -208,4 +215,10 @@ async fn wherever_the_daemon_dies_an_offered_notice_rides_on_one_message() {
         assert_eq!(show(&world.sandbox, &ids[0]).await["attempt"], 1);
         host = next;
     }
+    let figures = Figures {
+        kills: 2 * OFFERED.len(),
+        survived: OFFERED.len(),
+        ..Figures::default()
+    };
+    figures.tell("daemon killed at an offer");
 }
