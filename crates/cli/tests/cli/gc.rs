@@ -262,6 +262,15 @@ fn what_dead_hosts_left_running_is_named_and_ended_only_on_request() {
         &[("BRIGADE_SESSION", "ses_1"), ("BRIGADE_HOST", &dead)],
     );
     let mut server = lingering(&home, &[("BRIGADE_WORKER", "lost")]);
+    // A shell inside a server carries the server's mark, too.
+    let mut shell = lingering(
+        &home,
+        &[
+            ("BRIGADE_WORKER", "gone"),
+            ("BRIGADE_SESSION", "ses_1"),
+            ("BRIGADE_HOST", &own),
+        ],
+    );
 
     let of = |report: &Value, kind: &str| -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -296,7 +305,7 @@ fn what_dead_hosts_left_running_is_named_and_ended_only_on_request() {
     assert_eq!(of(&done, "process"), [(named(&left), "done".to_owned())]);
     assert!(!left.wait().unwrap().success());
     // Those of living hosts and of other daemons are nobody's to end.
-    for child in [&mut working, &mut others] {
+    for child in [&mut working, &mut others, &mut shell] {
         assert!(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();

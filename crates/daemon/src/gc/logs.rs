@@ -33,22 +33,30 @@ impl Old {
     }
 }
 
-/// The logs in this folder beyond the newest, without those of servers that are on record.
-pub(super) fn old(folder: &Path, servers: &[String]) -> Vec<Old> {
+/// A log, by name and path.
+pub(super) type Log = (String, PathBuf, Metadata);
+
+/// The logs in this folder. To be called before the servers on record are read, so that none of a server that
+/// was begun meanwhile is taken for one that nobody needs.
+pub(super) fn all(folder: &Path) -> Vec<Log> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
     };
-    let in_use: Vec<String> = servers
-        .iter()
-        .map(|id| format!("server-{id}.log"))
-        .collect();
-    let logs: Vec<(String, PathBuf, Metadata)> = entries
+    entries
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let meta = entry.metadata().ok().filter(Metadata::is_file)?;
             name.ends_with(".log").then_some((name, entry.path(), meta))
         })
+        .collect()
+}
+
+/// Those beyond the newest, without those of servers that are on record.
+pub(super) fn old(logs: &[Log], servers: &[String]) -> Vec<Old> {
+    let in_use: Vec<String> = servers
+        .iter()
+        .map(|id| format!("server-{id}.log"))
         .collect();
     let mut old = Vec::new();
     for (kind, kept) in KEPT {
@@ -90,7 +98,7 @@ mod tests {
             log(&format!("server-s{n}.log"), n * 100);
         }
         log("notes.txt", 9_000);
-        let names: Vec<_> = old(folder.path(), &["s6".to_owned()])
+        let names: Vec<_> = old(&all(folder.path()), &["s6".to_owned()])
             .iter()
             .map(|old| old.path.file_name().unwrap().to_str().unwrap().to_owned())
             .collect();

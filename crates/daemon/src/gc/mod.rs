@@ -128,11 +128,13 @@ async fn deal_with(engine: &Engine, thing: &Thing, dry_run: bool) -> (Finding, u
 /// # Errors
 /// When the store can't be read.
 pub fn look(dirs: &Dirs) -> Result<Option<Vec<Finding>>, OpenError> {
+    let running = processes::running(&dirs.data);
+    let logs = logs::all(&dirs.logs());
     let Some(found) = brigade_store::inspect_files(&store_paths(dirs))? else {
         return Ok(None);
     };
-    let logs = logs::old(&dirs.logs(), &found.servers);
-    let servers = processes::servers(&dirs.data, &found.servers, None);
+    let logs = logs::old(&logs, &found.servers);
+    let servers = processes::servers(running, &found.servers, None);
     let left = processes::left_behind(&dirs.data, false);
     let things = found
         .strays
@@ -164,22 +166,20 @@ async fn find(
         .into_iter()
         .map(Thing::Stray)
         .collect();
+    let (sessions, notes) = sessions::dangling(engine).await?;
+    things.extend(sessions.into_iter().map(Thing::Session));
+    let running = processes::running(&places.data);
+    let logs = logs::all(&places.logs);
     let servers: Vec<String> = store
         .servers()
         .await?
         .into_iter()
         .map(|server| server.id)
         .collect();
-    let (sessions, notes) = sessions::dangling(engine).await?;
-    things.extend(sessions.into_iter().map(Thing::Session));
-    let lost = processes::servers(&places.data, &servers, Some(engine.hub()));
+    let lost = processes::servers(running, &servers, Some(engine.hub()));
     let left = processes::left_behind(&places.data, end);
     things.extend(lost.into_iter().chain(left).map(Thing::Process));
-    things.extend(
-        logs::old(&places.logs, &servers)
-            .into_iter()
-            .map(Thing::Log),
-    );
+    things.extend(logs::old(&logs, &servers).into_iter().map(Thing::Log));
     things.push(Thing::Store {
         path: store.path().to_owned(),
         size: store.size().await,
@@ -218,7 +218,7 @@ async fn mend(engine: &Engine, thing: &Thing) -> Mended {
     match thing {
         Thing::Stray(stray) => files::mend(engine, stray).await,
         Thing::Session(session) => session.stop().await,
-        Thing::Process(process) => process.end().await,
+        Thing::Process(process) => process.end(engine).await,
         Thing::Log(log) => files::remove(log.path.clone(), log.size).await,
         Thing::Store { size, .. } => match engine.store().tend().await {
             Ok(tended) => Mended {

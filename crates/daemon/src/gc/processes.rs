@@ -10,8 +10,10 @@ use brigade_agents::opencode::{SESSION_MARK, WORKER};
 use brigade_os::paths::Dirs;
 use brigade_os::process::{End, Marked, ProcessId, marked};
 use brigade_protocol::gc::{Fate, Finding, FindingKind};
+use brigade_store::StoreError;
 
 use super::Mended;
+use crate::engine::Engine;
 use crate::hosts::Hub;
 
 /// What the shells of children have in their environment beside the child session: their host's process ID.
@@ -37,15 +39,17 @@ enum Kind {
     Left { session: String, host: u32 },
 }
 
-/// The servers that are not on record. `served` says that a daemon runs, so that what is on record is looked after;
-/// else those on record are told too, for the next daemon to take over.
-pub(super) fn servers(data: &Path, on_record: &[String], hub: Option<&Hub>) -> Vec<Lost> {
+/// The processes that are servers of Brigade's own. To be called before the record is read: a server is on
+/// record before it is begun, so that none that was seen here is missing there by chance.
+pub(super) fn running(data: &Path) -> Vec<Marked> {
     let own = std::process::id();
     let mut first: BTreeMap<String, Marked> = BTreeMap::new();
     for process in marked(WORKER)
         .into_iter()
         // Whoever looks may have been started inside a server.
         .filter(|found| found.id.pid != own && is_ours(found, data))
+        // The shells of a server's children inherit its mark, and outlive it.
+        .filter(|found| found.id.variable(SESSION_MARK).is_none())
     {
         // What a server has started carries its mark too; it is older than all of that.
         match first.get(&process.value) {
@@ -55,8 +59,14 @@ pub(super) fn servers(data: &Path, on_record: &[String], hub: Option<&Hub>) -> V
             }
         }
     }
-    first
-        .into_values()
+    first.into_values().collect()
+}
+
+/// The servers that are not on record. A hub says that a daemon runs, so that what is on record is looked after;
+/// else those on record are told too, for the next daemon to take over.
+pub(super) fn servers(running: Vec<Marked>, on_record: &[String], hub: Option<&Hub>) -> Vec<Lost> {
+    running
+        .into_iter()
         .filter_map(|process| {
             let known = on_record.contains(&process.value);
             let left = match hub {
@@ -139,8 +149,25 @@ impl Lost {
         }
     }
 
+    /// Whether it is looked after, as things are now and not as they were when it was found.
+    async fn is_looked_after(&self, engine: &Engine) -> Result<bool, StoreError> {
+        let Kind::Server(name) = &self.kind else {
+            return Ok(false);
+        };
+        if engine.servers().knows(&self.id) || engine.hub().of_process(&self.id).is_some() {
+            return Ok(true);
+        }
+        let on_record = engine.store().servers().await?;
+        Ok(on_record.iter().any(|server| server.id == *name))
+    }
+
     /// Asks the process to end, and kills it if it does not.
-    pub(super) async fn end(&self) -> Mended {
+    pub(super) async fn end(&self, engine: &Engine) -> Mended {
+        match self.is_looked_after(engine).await {
+            Ok(false) => {}
+            Ok(true) => return Mended::left("it is looked after by now"),
+            Err(error) => return Mended::failed(&error),
+        }
         match self.try_end().await {
             Ok(action) => Mended::done(action),
             Err(error) => Mended::failed(&error),
