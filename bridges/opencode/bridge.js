@@ -98,7 +98,7 @@ function listen(connection) {
 async function maintain() {
   if (link.running) return;
   link.running = true;
-  for (let delay = 0; directories.size && !closing; ) {
+  for (let delay = 0; worker || (directories.size && !closing); ) {
     let [failure, since] = [new Error("the daemon ended the connection"), Infinity];
     try { await register(); since = performance.now(); await listen(link.id); } catch (error) { failure = error; } finally { disconnected(failure); }
     if (failure.skipped && waiters.size) { starts.wanted = true; continue; } // who waits has a start attempted for it first
@@ -115,7 +115,7 @@ async function leaveIfOrphaned() {
   const [alone, linger] = [performance.now() - link.alone, Number(lingers) || 120_000];
   if (alone < linger) return;
   const asked = [...directories.keys()].map((directory) => hostCall({ method: "GET", path: "/session/status", directory, timeout_ms: 5000 }));
-  const busy = await Promise.all(asked).then((all) => all.some(({ body }) => Object.keys(body ?? {}).length), () => false);
+  const busy = await Promise.all(asked).then((all) => all.some(({ body }) => Object.keys(body ?? {}).length), () => true);
   if (!busy || alone > 3_600_000) process.kill(process.pid, "SIGTERM");
 }
 /** Answers belong to a connection, a registration tells directories and sessions as they then are, streamed text is read again. */

@@ -262,7 +262,9 @@ async fn serve(
     if tokio::time::timeout(DRAIN, server).await.is_err() {
         tracing::warn!("some requests did not end in time and are cut off");
     }
-    engine.servers().leave().await;
+    if engine.active() == 0 {
+        engine.servers().leave().await;
+    }
     tasks.close();
     if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
         tracing::warn!("some work did not end in time; the next daemon takes it up");

@@ -197,13 +197,15 @@ pub async fn open_directory(server: &dyn Transport, directory: &str) -> Result<(
 }
 
 /// What belongs to one process of the host, or to the terminal it was started in, and to no other.
-const FLEETING: [&str; 32] = [
+const FLEETING: [&str; 39] = [
     "_",
     "AGENT",
     "COLORTERM",
     "COLUMNS",
+    "FNM_MULTISHELL_PATH",
     "GNOME_TERMINAL_SCREEN",
     "GNOME_TERMINAL_SERVICE",
+    "GPG_TTY",
     "INIT_CWD",
     "INVOCATION_ID",
     "JOURNAL_STREAM",
@@ -217,6 +219,7 @@ const FLEETING: [&str; 32] = [
     "OPENCODE_ROUTE",
     "OPENCODE_WORKSPACE_ID",
     "PWD",
+    "SECURITYSESSIONID",
     "SHLVL",
     "SSH_CLIENT",
     "SSH_CONNECTION",
@@ -228,20 +231,28 @@ const FLEETING: [&str; 32] = [
     "WINDOW",
     "WINDOWID",
     "WINDOWPATH",
+    "WT_SESSION",
+    "XDG_ACTIVATION_TOKEN",
     "XDG_SESSION_ID",
     "ZELLIJ",
+    "_P9K_SSH_TTY",
+    "_P9K_TTY",
 ];
 /// The same by the beginning of their names.
-const FLEETING_PREFIXES: [&str; 15] = [
+const FLEETING_PREFIXES: [&str; 19] = [
     "ALACRITTY_",
+    "ATUIN_",
     "BRIGADE_",
+    "DIRENV_",
     "GHOSTTY_",
     "ITERM_",
     "KITTY_",
     "KONSOLE_",
     "LC_TERMINAL",
     "OPENCODE_SERVER_",
+    "P9K_",
     "SHELL_SESSION_",
+    "STARSHIP_",
     "TERM_",
     "TMUX",
     "VSCODE_",
@@ -305,6 +316,7 @@ mod tests {
             ("OPENCODE_CONFIG", "/c.json"),
             ("TERM", "xterm"),
             ("TMUX_PANE", "%1"),
+            ("STARSHIP_SESSION_KEY", "1"),
             ("OPENCODE_SERVER_PASSWORD", "theirs"),
             ("BRIGADE_WORKER", "x"),
         ]);

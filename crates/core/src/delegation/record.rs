@@ -145,6 +145,9 @@ pub struct Delegation {
     /// What cut the last attempt off, if one was cut off.
     #[serde(default)]
     pub interrupted: Option<String>,
+    /// In which process that was: as long as it lives, nobody else may go on with it.
+    #[serde(default)]
+    pub interrupted_in: Option<String>,
 }
 
 /// What happened; the log of these is the delegation's timeline.
@@ -261,6 +264,7 @@ impl Delegation {
             ended_at: None,
             spent_ms: 0,
             interrupted: None,
+            interrupted_in: None,
         }
     }
 
@@ -299,7 +303,7 @@ impl Delegation {
             } => {
                 self.phase = Phase::Waiting { why: why.clone() };
                 self.attempt = attempt.next();
-                self.runner = None;
+                self.interrupted_in = self.runner.take();
                 self.interrupted = Some(why.clone());
                 self.spent_ms = self.spent_ms.saturating_add(*ran_ms);
             }

@@ -105,8 +105,8 @@ pub struct Daemon {
 pub struct Server {
     /// Whether there are any. Without them what a host leaves behind waits for the next one. Default true.
     pub enabled: bool,
-    /// How long one stays that nothing needs, and one that has lost its daemon; none for no limit.
-    /// Default 2 minutes.
+    /// How long one stays that nothing needs; none for as long as the daemon. One that has lost its daemon
+    /// stays as long, 2 minutes where there is no limit. Default 2 minutes.
     pub linger: Option<Duration>,
 }
 

@@ -6,6 +6,7 @@ use brigade_agents::opencode::{Api, ApiError, DriveOutcome, RunSpec, SESSION_MAR
 use brigade_core::delegation::{Command, Delegation, Model, RunEnd};
 use brigade_core::id::Attempt;
 use brigade_core::permission::Rule;
+use brigade_core::text::line::one_line;
 use brigade_core::text::title;
 use brigade_os::process::ProcessId;
 use tokio::sync::mpsc;
@@ -21,6 +22,9 @@ use crate::processes::Processes;
 const SIGNALS: usize = 1_024;
 /// How many of the parent's last messages are looked at for its model.
 const TAIL: usize = 20;
+
+/// How much of a command is told that a dead host has left running, in characters.
+const COMMAND: usize = 120;
 
 /// How often a host may fail to tell of the parent session, which takes some seconds, before the run ends.
 const MAX_FAILURES: u32 = 6;
@@ -204,7 +208,10 @@ impl Engine {
         let commands: Vec<String> = marked
             .into_iter()
             .filter(|process| process.value == child.as_str())
-            .map(|process| format!("process {} ({})", process.id.pid, process.command))
+            .map(|process| {
+                let command = one_line(&process.command, COMMAND);
+                format!("process {} ({command})", process.id.pid)
+            })
             .collect();
         (!commands.is_empty())
             .then(|| format!("its shell commands still run: {}", commands.join(", ")))

@@ -96,7 +96,7 @@ impl RunLog for Log {
             *lock(&self.child) = Some(session.to_string());
             self.engine
                 .hub()
-                .route(session.as_str(), self.signals.clone());
+                .route(session.as_str(), self.process, self.signals.clone());
             // In force for every later call: both go down the same stream, in order.
             if let Some(connection) = self.engine.hub().of_process(&self.process) {
                 self.engine

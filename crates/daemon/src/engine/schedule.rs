@@ -36,16 +36,6 @@ struct State {
     exits: HashSet<ProcessId>,
 }
 
-impl Entry {
-    /// What it asks for, if it waits to be started, and whether it never was before.
-    async fn startable(&self) -> Option<(Spec, bool)> {
-        let active = self.active.lock().await;
-        let record = &active.delegation;
-        let first = matches!(record.phase, Phase::Queued);
-        record.is_startable().then(|| (record.spec.clone(), first))
-    }
-}
-
 /// Where a delegation that waits for its start stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Prospect {
@@ -124,10 +114,12 @@ impl Engine {
         let mut pause = self.0.schedule.pass.lock().await;
         let limit = self.0.configs.user().limits.concurrent as usize;
         let mut passed = i64::MIN;
+        // Those for which a place is being made: no more of them than could start.
+        let mut coming = 0;
         loop {
             let next = {
                 let state = lock(&self.0.schedule.state);
-                if state.holding.len() >= limit {
+                if state.holding.len() + coming >= limit {
                     break;
                 }
                 let behind = (Bound::Excluded(passed), Bound::Unbounded);
@@ -138,19 +130,28 @@ impl Engine {
                 break;
             };
             passed = order;
-            let startable = match self.entry(&id) {
-                Some(entry) => entry.startable().await,
+            let prospect = match self.entry(&id) {
+                Some(entry) => {
+                    let active = entry.active.lock().await;
+                    let record = &active.delegation;
+                    record
+                        .is_startable()
+                        .then(|| self.prospect(record, |spec| self.0.servers.demand(spec)))
+                }
                 None => None,
             };
-            let Some((spec, first)) = startable else {
+            let Some(prospect) = prospect else {
                 lock(&self.0.schedule.state).waiting.remove(&order);
                 continue;
             };
-            let prospect = self.prospect(&spec, first, |spec| self.0.servers.demand(spec));
             let (process, own) = match prospect {
                 Prospect::Ready { process, own } => (process, own),
                 Prospect::HostSilent(process) => {
                     self.await_exit(process);
+                    continue;
+                }
+                Prospect::Waiting(Place::Coming) => {
+                    coming += 1;
                     continue;
                 }
                 Prospect::Waiting(_) => continue,
@@ -190,12 +191,12 @@ impl Engine {
     }
 
     /// Where a delegation that waits for its start stands; `place` asks the servers of our own.
-    pub(crate) fn prospect(
-        &self,
-        spec: &Spec,
-        first: bool,
-        place: impl Fn(&Spec) -> Place,
-    ) -> Prospect {
+    pub(crate) fn prospect(&self, record: &Delegation, place: impl Fn(&Spec) -> Place) -> Prospect {
+        let spec = &record.spec;
+        let process = |text: &Option<String>| -> Option<ProcessId> {
+            text.as_ref().and_then(|process| process.parse().ok())
+        };
+        let lives = |process: &ProcessId| self.0.hub.processes().is_alive(process);
         let host = || {
             let host = self.0.hub.host_for(spec)?;
             let process = host.process;
@@ -204,16 +205,27 @@ impl Engine {
                 own: false,
             })
         };
-        if first {
+        if matches!(record.phase, Phase::Queued) {
             if let Some(ready) = host() {
                 return ready;
             }
-            let origin: Option<ProcessId> = spec.origin.as_ref().and_then(|at| at.parse().ok());
-            if let Some(origin) = origin
+            if let Some(origin) = process(&spec.origin)
                 && self.0.hub.of_process(&origin).is_none()
-                && self.0.hub.processes().is_alive(&origin)
+                && lives(&origin)
             {
                 return Prospect::HostSilent(origin);
+            }
+        } else if let Some(last) = process(&record.interrupted_in).filter(lives) {
+            // It may still do what nobody could follow: who goes on there finds that.
+            match self.0.hub.of_process(&last) {
+                Some(connection) if connection.is_worker() => {}
+                Some(_) => {
+                    return Prospect::Ready {
+                        process: last,
+                        own: false,
+                    };
+                }
+                None => return Prospect::HostSilent(last),
             }
         }
         match place(spec) {

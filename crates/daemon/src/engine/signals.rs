@@ -95,7 +95,7 @@ impl Engine {
         let Some(connection) = self.hub().connection(connection) else {
             return;
         };
-        if connection.is_worker() && !self.0.servers.knows(&connection.process) {
+        if connection.is_worker() && !self.0.servers.bridge_came(&connection.process) {
             self.0.servers.dismiss(connection.process);
             return;
         }

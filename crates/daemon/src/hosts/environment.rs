@@ -10,7 +10,7 @@ use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::Host;
 use sha2::{Digest, Sha256};
 
-/// How many processes' environments are kept: those of the hosts of many days.
+/// How many environments of processes that are gone are kept: what they have left may still have to run.
 const KEPT: usize = 64;
 
 /// What makes two servers of our own the same: installation, program, environment.
@@ -74,19 +74,30 @@ pub(super) struct Environments {
 }
 
 impl Environments {
-    /// A process has shown its environment.
-    pub(super) fn note(&mut self, process: ProcessId, environment: Environment) {
+    /// A process has shown its environment. `lives` says which processes still do: theirs are kept anyhow.
+    pub(super) fn note(
+        &mut self,
+        process: ProcessId,
+        environment: Environment,
+        lives: impl Fn(&ProcessId) -> bool,
+    ) {
         self.seen.retain(|(seen, _)| *seen != process);
-        // The same set is kept once, however many processes have it.
-        let known = self
-            .seen
-            .iter()
-            .find(|(_, known)| known.key == environment.key)
-            .map(|(_, known)| Arc::clone(known));
-        let environment = known.unwrap_or_else(|| Arc::new(environment));
+        // The same set is kept once, however many processes have it: as it was shown last, since what the key
+        // leaves out may have changed.
+        let environment = Arc::new(environment);
+        for (_, known) in &mut self.seen {
+            if known.key == environment.key {
+                *known = Arc::clone(&environment);
+            }
+        }
         self.seen.push_back((process, environment));
         if self.seen.len() > KEPT {
-            self.seen.pop_front();
+            let mut gone = self.seen.iter().filter(|(seen, _)| !lives(seen)).count();
+            self.seen.retain(|(seen, _)| {
+                let drop = gone > KEPT && !lives(seen);
+                gone -= usize::from(drop);
+                !drop
+            });
         }
     }
 

@@ -46,7 +46,11 @@ impl Hub {
         };
         let deleted = matches!(event.kind, EventKind::Deleted);
         let route = lock(&self.state).routes.get(&session).cloned();
-        if let Some(route) = route {
+        if let Some((process, route)) = route {
+            if process != connection.process && !deleted {
+                tracing::debug!(%session, process = %connection.process, "an earlier attempt's host still speaks of its child");
+                return;
+            }
             if route.send(RunSignal::Event(event)).await.is_err() {
                 lock(&self.state).routes.remove(&session);
             }

@@ -38,7 +38,8 @@ struct State {
     by_process: HashMap<ProcessId, Arc<Connection>>,
     sessions: Sessions,
     environments: Environments,
-    routes: HashMap<String, mpsc::Sender<RunSignal>>,
+    /// Who hears of a child, and in which process it runs.
+    routes: HashMap<String, (ProcessId, mpsc::Sender<RunSignal>)>,
     projects: HashMap<String, ProjectId>,
     /// How often a living process has disposed of a directory.
     disposals: HashMap<(ProcessId, String), u64>,
@@ -132,7 +133,9 @@ impl Hub {
             state
                 .disposals
                 .retain(|(process, _), _| processes.is_alive(process));
-            state.environments.note(process, environment);
+            state
+                .environments
+                .note(process, environment, |seen| processes.is_alive(seen));
             for owned in request.sessions.iter().filter(|_| !connection.is_worker()) {
                 state.sessions.sighted(
                     &owned.session,
@@ -284,8 +287,9 @@ impl Hub {
     /// A person's host that can run a delegation: its parent's owner, else one that has the project open
     /// and credentials of the same names.
     pub(crate) fn host_for(&self, spec: &Spec) -> Option<Arc<Connection>> {
+        let has = |environment: &Environment| environment.has(&spec.credentials);
         self.candidate_with(&spec.host, &spec.project, &spec.parent, |environment| {
-            environment.has(&spec.credentials)
+            environment.is_some_and(has)
         })
     }
 
@@ -306,7 +310,7 @@ impl Hub {
         host_key: &str,
         project: &ProjectId,
         session: &SessionId,
-        fits: impl Fn(&Environment) -> bool,
+        fits: impl Fn(Option<&Environment>) -> bool,
     ) -> Option<Arc<Connection>> {
         let state = lock(&self.state);
         if let Some(owner) = state.sessions.owner(session.as_str())
@@ -323,7 +327,7 @@ impl Hub {
             .filter(|connection| !connection.is_transient() && !connection.is_worker())
             .filter(|connection| {
                 let environment = state.environments.of_process(&connection.process);
-                environment.is_some_and(|environment| fits(&environment))
+                fits(environment.as_deref())
             })
             .filter(|connection| {
                 connection
@@ -339,8 +343,10 @@ impl Hub {
 
     /// Opens the way for a child's events. The channel is bounded: a run that falls behind makes the
     /// bridge's batch wait, the bridge coalesces meanwhile, and memory stays bounded on both sides.
-    pub(crate) fn route(&self, child: &str, signals: mpsc::Sender<RunSignal>) {
-        lock(&self.state).routes.insert(child.to_owned(), signals);
+    pub(crate) fn route(&self, child: &str, process: ProcessId, signals: mpsc::Sender<RunSignal>) {
+        lock(&self.state)
+            .routes
+            .insert(child.to_owned(), (process, signals));
     }
 
     /// Nobody listens for a child's events any more.

@@ -1,6 +1,6 @@
 //! From rows of the store to what people see.
 
-use brigade_core::delegation::{Event, Phase, Spec, State, span};
+use brigade_core::delegation::{Delegation, Event, Phase, Spec, State, span};
 use brigade_protocol::delegations::{Details, Progress, Summary, TimelineEntry};
 use brigade_store::{EventRow, Foreign, Listed, Row};
 
@@ -79,8 +79,9 @@ fn shown_progress(progress: &brigade_store::Progress) -> Progress {
 }
 
 /// What a delegation needs for its start besides a slot, if it lacks anything.
-fn waits_for(engine: &Engine, spec: &Spec, first: bool) -> Option<String> {
-    let prospect = engine.prospect(spec, first, |spec| engine.servers().place(spec));
+fn waits_for(engine: &Engine, record: &Delegation) -> Option<String> {
+    let spec = &record.spec;
+    let prospect = engine.prospect(record, |spec| engine.servers().place(spec));
     match prospect {
         Prospect::Ready { .. } => None,
         Prospect::HostSilent(process) => Some(format!(
@@ -111,12 +112,12 @@ fn waits_for(engine: &Engine, spec: &Spec, first: bool) -> Option<String> {
 
 fn phase(engine: &Engine, row: &Row) -> String {
     match &row.delegation.phase {
-        Phase::Queued => match waits_for(engine, &row.delegation.spec, true) {
+        Phase::Queued => match waits_for(engine, &row.delegation) {
             Some(what) => format!("queued, {what}"),
             None => "queued".to_owned(),
         },
         Phase::Waiting { why } => {
-            let what = waits_for(engine, &row.delegation.spec, false);
+            let what = waits_for(engine, &row.delegation);
             let what = what.unwrap_or_else(|| "waiting for a slot".to_owned());
             format!("{what}: {why}")
         }

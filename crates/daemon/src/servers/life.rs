@@ -95,14 +95,29 @@ impl Servers {
                     tracing::error!(server = id, %error, "the end of a server of our own can't be noticed");
                     std::future::pending::<()>().await;
                 }
-                let key = lock(&self.0.state).servers.remove(id).and_then(|server| server.key);
+                let key = {
+                    let mut state = lock(&self.0.state);
+                    let leaving = state
+                        .servers
+                        .get(id)
+                        .is_none_or(|server| matches!(server.stage, Stage::Leaving));
+                    if leaving {
+                        // Whoever ends it does the rest.
+                        return;
+                    }
+                    state.servers.remove(id).and_then(|server| server.key)
+                };
                 self.forget(id).await;
                 tracing::error!(server = id, %process, "a server of our own has ended by itself");
                 match key {
                     Some(key) if since.elapsed() < YOUNG => {
                         self.failed(key, "it crashed");
                     }
-                    _ => self.0.parts.hub.servers_changed(),
+                    Some(key) => {
+                        lock(&self.0.state).failures.remove(&key);
+                        self.0.parts.hub.servers_changed();
+                    }
+                    None => self.0.parts.hub.servers_changed(),
                 }
             }
             () = self.silent(id, process) => {
@@ -213,8 +228,8 @@ impl Servers {
         }
     }
 
-    /// The daemon goes: what nothing runs on goes with it. The others end by themselves, or are found by
-    /// the next daemon.
+    /// The daemon goes, and nothing is under way: its servers go with it. Otherwise they are what the next
+    /// daemon finds, with the environment that the work needs; or they end by themselves.
     pub(crate) async fn leave(&self) {
         let idle: Vec<(String, ProcessId)> = {
             let state = lock(&self.0.state);

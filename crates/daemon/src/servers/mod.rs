@@ -31,7 +31,7 @@ use crate::troubles::Troubles;
 /// The only profile there is: nothing is confined beyond what the host itself enforces.
 const OPEN_PROFILE: &str = "open";
 /// How long a failed start waits before it is tried again, at first and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// Where a delegation stands with the servers of our own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,13 +257,21 @@ impl Servers {
         connection.is_some_and(|connection| connection.serves(directory))
     }
 
-    /// Whether a process is one of these servers.
-    pub(crate) fn knows(&self, process: &ProcessId) -> bool {
-        let state = lock(&self.0.state);
-        state
+    /// The bridge of a server has come in: from here on it sees to it that the server does not outlive its
+    /// daemon for long. False where the process is none of these servers.
+    pub(crate) fn bridge_came(&self, process: &ProcessId) -> bool {
+        let mut state = lock(&self.0.state);
+        let Some((id, server)) = state
             .servers
-            .values()
-            .any(|server| server.process == Some(*process))
+            .iter_mut()
+            .find(|(_, server)| server.process == Some(*process))
+        else {
+            return false;
+        };
+        if let Some(leash) = server.leash.take() {
+            self.release_leash(id.clone(), leash);
+        }
+        true
     }
 
     /// A delegation that already runs in this process, found at recovery.

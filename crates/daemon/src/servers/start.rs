@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use brigade_agents::opencode::{ServerSpec, Transport, listens, open_directory};
 use brigade_os::process::{End, ProcessId};
+use brigade_os::spawn::Leash;
 use brigade_store::ServerRow;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -107,15 +108,7 @@ impl Servers {
             "{TROUBLE}: it could not be started or has crashed: {why}; it is tried again"
         ));
         self.0.parts.hub.servers_changed();
-        self.spawn({
-            let servers = self.clone();
-            async move {
-                tokio::time::sleep(pause).await;
-                // Whoever still needs one asks again now, and a failure is noted anew.
-                servers.0.parts.troubles.clear(TROUBLE);
-                servers.0.parts.hub.servers_changed();
-            }
-        });
+        self.look_again_at(Instant::now() + pause);
     }
 
     async fn try_start(
@@ -159,7 +152,11 @@ impl Servers {
         failpoint::pass("server-launched");
         row.process = Some(process.to_string());
         // Not recorded, it must not go to work: dropped, its gate stays closed and it ends.
-        parts.store.put_server(row.clone()).await.map_err(stored)?;
+        if let Err(error) = parts.store.put_server(row.clone()).await {
+            drop(launched);
+            self.forget(id).await;
+            return Err(stored(error));
+        }
         if let Some(server) = lock(&self.0.state).servers.get_mut(id) {
             server.process = Some(process);
         }
@@ -220,10 +217,10 @@ impl Servers {
                 Ok(()) => servers.bridge_is_in(&process, &directory).await,
                 Err(why) => Err(why),
             };
-            if opened.is_ok() {
-                servers.release_leash(&id).await;
+            if let Err(why) = &opened {
+                tracing::error!(server = %id, directory, why, "a server of our own can't be used");
             }
-            {
+            let useless = {
                 let mut state = lock(&servers.0.state);
                 let Some(server) = state.servers.get_mut(&id) else {
                     return;
@@ -235,35 +232,52 @@ impl Servers {
                     // Asked again should the host dispose of it.
                     Ok(()) => {
                         server.directories.remove(&directory);
+                        None
                     }
-                    Err(why) => {
-                        tracing::error!(server = %id, directory, why, "a server of our own can't be used");
+                    // Others work in it.
+                    Err(why) if !server.holds.is_empty() => {
                         let until = Instant::now() + REOPEN;
                         let failed = Opening::Failed { why, until };
-                        server.directories.insert(directory.clone(), failed);
-                        let servers = servers.clone();
-                        servers.clone().spawn(async move {
-                            tokio::time::sleep_until(until).await;
-                            servers.0.parts.hub.servers_changed();
-                        });
+                        server.directories.insert(directory, failed);
+                        servers.look_again_at(until);
+                        None
                     }
+                    // What it has loaded it does not load again: another one may do better.
+                    Err(why) => {
+                        server.stage = Stage::Leaving;
+                        Some((server.key, why))
+                    }
+                }
+            };
+            if let Some((key, why)) = useless {
+                servers.end(&id, process, End::Ask).await;
+                lock(&servers.0.state).servers.remove(&id);
+                if let Some(key) = key {
+                    servers.failed(key, &why);
                 }
             }
             servers.0.parts.hub.servers_changed();
         });
     }
 
-    /// From here on the bridge sees to it that the server doesn't outlive its daemon for long.
-    async fn release_leash(&self, id: &str) {
-        let leash = lock(&self.0.state)
-            .servers
-            .get_mut(id)
-            .and_then(|server| server.leash.take());
-        if let Some(leash) = leash
-            && let Err(error) = leash.release().await
-        {
-            tracing::warn!(server = id, %error, "who watches over a server of our own is gone");
-        }
+    /// Says at that time that asking again is worth while.
+    fn look_again_at(&self, until: Instant) {
+        let servers = self.clone();
+        self.spawn(async move {
+            tokio::time::sleep_until(until).await;
+            // Whoever still needs a server asks again now, and a failure is noted anew.
+            servers.0.parts.troubles.clear(TROUBLE);
+            servers.0.parts.hub.servers_changed();
+        });
+    }
+
+    pub(super) fn release_leash(&self, id: String, leash: Leash) {
+        // Not cut off by the daemon's end: dropped, the leash would end a server that works.
+        self.0.parts.tasks.spawn(async move {
+            if let Err(error) = leash.release().await {
+                tracing::warn!(server = %id, %error, "who watches over a server of our own is gone");
+            }
+        });
     }
 
     async fn bridge_is_in(&self, process: &ProcessId, directory: &str) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Linux: `/proc` for the start time, a pidfd for the end.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -10,10 +11,15 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{Marked, ProcessId};
 
-/// When a live process started, in clock ticks since boot.
-pub(super) fn start_time(pid: Pid) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    parse(&stat)
+/// When a live process started, in clock ticks since boot; none if it is gone. An error says nothing about it.
+pub(super) fn start_time(pid: Pid) -> io::Result<Option<u64>> {
+    match std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) {
+        Ok(stat) => Ok(parse(&stat)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // It went while it was read.
+        Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads state and start time out of a `stat` line. The command's name, in brackets, may itself hold

@@ -1,6 +1,7 @@
 //! macOS: `proc_pidinfo` for the start time, a kqueue for the end.
 
 use std::ffi::OsString;
+use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::OwnedFd;
 
@@ -12,10 +13,10 @@ use rustix::process::Pid;
 
 use super::Marked;
 
-/// When a live process started, in microseconds since 1970.
-pub(super) fn start_time(pid: Pid) -> Option<u64> {
+/// When a live process started, in microseconds since 1970; none if it is gone. An error says nothing about it.
+pub(super) fn start_time(pid: Pid) -> io::Result<Option<u64>> {
     let mut info = MaybeUninit::<libc::proc_bsdinfo>::zeroed();
-    let size = i32::try_from(size_of::<libc::proc_bsdinfo>()).ok()?;
+    let size = i32::try_from(size_of::<libc::proc_bsdinfo>()).map_err(io::Error::other)?;
     #[expect(unsafe_code, reason = "no safe call tells a process's start time")]
     // SAFETY: the buffer is of the size that is named, and any bytes make a `proc_bsdinfo`.
     let info = unsafe {
@@ -26,10 +27,18 @@ pub(super) fn start_time(pid: Pid) -> Option<u64> {
             info.as_mut_ptr().cast(),
             size,
         );
-        (filled == size).then(|| info.assume_init())?
+        if filled != size {
+            let error = io::Error::last_os_error();
+            return match error.raw_os_error() {
+                Some(libc::ESRCH) => Ok(None),
+                _ => Err(error),
+            };
+        }
+        info.assume_init()
     };
     let zombie = info.pbi_status == libc::SZOMB;
-    (!zombie).then(|| info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec)
+    let started = info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec;
+    Ok((!zombie).then_some(started))
 }
 
 /// Something that becomes readable once the process has ended: a kqueue that holds that event.

@@ -34,11 +34,19 @@ impl ProcessId {
     /// The process that has this ID now; none if there is none. One that has ended and only waits to
     /// be collected by its parent (a zombie) is none.
     pub fn of(pid: u32) -> Option<Self> {
-        let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-        system::start_time(pid).map(|start| Self {
+        Self::look(pid).ok().flatten()
+    }
+
+    /// The same, where not being told is not taken for there being none.
+    fn look(pid: u32) -> io::Result<Option<Self>> {
+        let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+            return Ok(None);
+        };
+        let start = system::start_time(pid)?;
+        Ok(start.map(|start| Self {
             pid: pid.as_raw_nonzero().get().unsigned_abs(),
             start,
-        })
+        }))
     }
 
     /// This process.
@@ -54,15 +62,16 @@ impl ProcessId {
         })
     }
 
-    /// Whether it still runs (or is suspended).
+    /// Whether it still runs (or is suspended). Where the system does not tell (no descriptor is left, say) it
+    /// counts as alive: its end has to be proven.
     pub fn is_alive(&self) -> bool {
-        Self::of(self.pid) == Some(*self)
+        Self::look(self.pid).map_or(true, |found| found == Some(*self))
     }
 
     /// Waits until it no longer runs. Returns at once if it doesn't.
     ///
     /// # Errors
-    /// When the system can't watch processes (Linux before 5.3).
+    /// When the system can't watch processes (Linux before 5.3), or does not tell: nothing may be concluded then.
     pub async fn wait_exit(self) -> io::Result<()> {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
             return Ok(());
@@ -73,7 +82,7 @@ impl ProcessId {
             Err(error) => return Err(error.into()),
         };
         // Only now is it certain that what is watched is that process and not its ID's next bearer.
-        if !self.is_alive() {
+        if Self::look(self.pid)? != Some(self) {
             return Ok(());
         }
         #[expect(unsafe_code, reason = "the safe constructor is gone")]
