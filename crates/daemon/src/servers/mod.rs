@@ -257,6 +257,15 @@ impl Servers {
         connection.is_some_and(|connection| connection.serves(directory))
     }
 
+    /// Whether a process is one of these servers.
+    pub(crate) fn knows(&self, process: &ProcessId) -> bool {
+        let state = lock(&self.0.state);
+        state
+            .servers
+            .values()
+            .any(|server| server.process == Some(*process))
+    }
+
     /// The bridge of a server has come in: from here on it sees to it that the server does not outlive its
     /// daemon for long. False where the process is none of these servers.
     pub(crate) fn bridge_came(&self, process: &ProcessId) -> bool {
