@@ -154,17 +154,25 @@ impl Store {
         artifacts::write_pieces(workers, root, path, head, |n| self.piece(id, n)).await
     }
 
-    /// How long an artifact's file is, in bytes; 0 where that can't be told.
+    /// How long the text of an artifact is, in bytes: that of its file, and where that is gone, of what the store
+    /// holds; 0 where neither can be told.
     pub async fn artifact_len(&self, row: &Listed) -> u64 {
         let path = match row {
             Listed::Ours(row) => row.artifact.clone(),
             Listed::Predecessor(file) => Some(file.path.clone()),
         };
-        let Some(path) = path else {
-            return 0;
-        };
-        let looked = self.0.workers.files(move || std::fs::metadata(path));
-        looked.await.flatten().map_or(0, |meta| meta.len())
+        if let Some(path) = path {
+            let looked = self.0.workers.files(move || std::fs::metadata(path));
+            if let Ok(Ok(meta)) = looked.await
+                && meta.is_file()
+            {
+                return meta.len();
+            }
+        }
+        match row {
+            Listed::Ours(row) => self.text_len(&row.delegation.spec.id).await.unwrap_or(0),
+            Listed::Predecessor(_) => 0,
+        }
     }
 
     /// The text of an artifact, from its file: what a person changed there is what is read. Where the

@@ -50,6 +50,28 @@ impl Store {
             .await
     }
 
+    /// How long the text is, in bytes, without reading it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn text_len(&self, id: &DelegationId) -> Result<u64, StoreError> {
+        let id = id.clone();
+        self.0
+            .workers
+            .read(move |db| {
+                let length: Option<i64> = db
+                    .prepare_cached(
+                        "SELECT octet_length(t.text) + coalesce((SELECT sum(octet_length(p.text)) FROM pieces p
+                            WHERE p.delegation = t.delegation AND p.attempt = t.attempt AND p.n < t.pieces), 0)
+                         FROM texts t WHERE t.delegation = (SELECT seq FROM delegations WHERE id = ?1)",
+                    )?
+                    .query_row([id.as_str()], |row| row.get(0))
+                    .optional()?;
+                Ok(length.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
+            })
+            .await
+    }
+
     /// The text if it has no more characters than this; of a longer one as much that it shows.
     ///
     /// # Errors

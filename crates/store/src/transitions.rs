@@ -58,8 +58,13 @@ impl Store {
         let mut change = change;
         let (id, mut first, mut pieces) = (change.id.clone(), None, 0);
         if let Some(text) = change.text.take() {
-            let (beginning, rest) = self.put_pieces(&change.delegation, &text).await?;
-            (first, pieces) = (Some(beginning), rest);
+            match self.put_pieces(&change.delegation, &text).await {
+                Ok((beginning, rest)) => (first, pieces) = (Some(beginning), rest),
+                Err(error) => {
+                    self.drop_pieces(&id).await;
+                    return Err(error.into());
+                }
+            }
         }
         let stored = self
             .0

@@ -128,6 +128,8 @@ impl Follower {
 
     async fn end(&mut self, row: &Listed) {
         let summary = view::listed(&self.api.engine, row);
+        let store = self.api.engine.store();
+        let _turn = self.api.turn(store.artifact_len(row).await).await;
         match self.api.engine.artifact_text(row).await {
             Ok(text) => self.queue.push(Follow::Reset { text }),
             Err(error) => {

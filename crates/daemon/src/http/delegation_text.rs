@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
 use brigade_protocol::delegations::{Scope, Text};
 use brigade_store::Listed;
 
@@ -11,9 +12,10 @@ pub(super) async fn handle(
     State(api): State<Api>,
     Path(id): Path<String>,
     Query(scope): Query<Scope>,
-) -> Result<Json<Text>, Failure> {
+) -> Result<Response, Failure> {
     let row = delegation::find(&api, &id, &scope).await?;
     let state = view::state(&row);
+    let _turn = api.turn(api.engine.store().artifact_len(&row).await).await;
     let (id, text) = match &row {
         Listed::Predecessor(file) => (file.id.clone(), api.engine.artifact_text(&row).await?),
         Listed::Ours(ours) => {
@@ -34,5 +36,6 @@ pub(super) async fn handle(
             (id, text)
         }
     };
-    Ok(Json(Text { id, state, text }))
+    // Written down in this turn, too.
+    Ok(Json(Text { id, state, text }).into_response())
 }

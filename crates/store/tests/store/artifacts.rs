@@ -115,6 +115,8 @@ async fn an_answer_of_100_megabytes_is_kept_whole_and_holds_nobody_up() {
     assert!(others > 50, "only {others} others were stored meanwhile");
     let text = fixture.store.text(life.id()).await.unwrap().unwrap();
     assert!(text == answer, "the text differs");
+    let length = fixture.store.text_len(life.id()).await.unwrap();
+    assert_eq!(length, answer.len() as u64);
     let head = fixture.store.beginning(life.id()).await.unwrap();
     assert!(head.len() <= 1 << 20 && answer.starts_with(&head));
     let path = fixture
@@ -144,6 +146,11 @@ async fn an_answer_of_100_megabytes_is_kept_whole_and_holds_nobody_up() {
         .unwrap();
     let hits = fixture.store.search("huge", None, None, 5).await.unwrap();
     assert_eq!(hits.len(), 1);
+    // Read from the store, it is as long.
+    let row = fixture.store.get(life.id()).await.unwrap().unwrap();
+    let row = Listed::Ours(Box::new(row));
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(fixture.store.artifact_len(&row).await, answer.len() as u64);
 }
 
 #[tokio::test]
@@ -164,8 +171,15 @@ async fn pieces_of_an_answer_that_was_never_decided_count_for_nothing() {
     fixture.store.commit(stale).await.unwrap_err();
     assert_eq!(pieces(), 0, "they were taken back");
     assert_eq!(fixture.store.text(life.id()).await.unwrap(), None);
-    // As a crash between the pieces and the decision leaves them; the next attempt's answer is shorter.
+    // A disk that is full in the middle of them.
     let db = rusqlite::Connection::open(fixture.path().join("brigade.db")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON pieces WHEN NEW.n = 2 BEGIN SELECT RAISE(ABORT, 'full'); END";
+    db.execute_batch(full).unwrap();
+    let decision = life.decision(RunEnd::Answered, &long);
+    fixture.store.commit(decision).await.unwrap_err();
+    assert_eq!(pieces(), 0, "they were taken back");
+    db.execute_batch("DROP TRIGGER full").unwrap();
+    // As a crash between the pieces and the decision leaves them; the next attempt's answer is shorter.
     let left = "INSERT INTO pieces (delegation, attempt, n, text) SELECT seq, 1, n, 'left' FROM delegations, (SELECT 0 AS n UNION SELECT 8)";
     assert_eq!(db.execute(left, []).unwrap(), 2);
     let longer = "x".repeat((1 << 20) + 1);
