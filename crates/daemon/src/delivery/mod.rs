@@ -59,6 +59,8 @@ struct State {
     holds: HashMap<DelegationId, Vec<Hold>>,
     /// Offers that a bridge holds, by parent.
     offers: HashMap<String, Offer>,
+    /// Leases that a bridge says it has not used, by parent, until that is on record.
+    returned: HashMap<String, u64>,
     /// Offers that a bridge says went into a message which may not be stored yet, with its process.
     taken: HashMap<DelegationId, ProcessId>,
     /// Wakings that went out to a process that still lives: their proof may be on its way.
@@ -205,7 +207,7 @@ impl Delivery {
     /// in any other it is only a read.
     ///
     /// # Errors
-    /// When the store can't be written; then the notice goes out too.
+    /// When the store can't be written. The bridge tells it again; until then the notice may go out too.
     pub(crate) async fn handed(&self, id: &DelegationId, session: &str) -> Result<(), StoreError> {
         let result = self.note_handed(id, session).await;
         self.release_hold(id, session);

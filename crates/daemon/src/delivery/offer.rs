@@ -6,7 +6,7 @@ use std::sync::Arc;
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::Down;
-use brigade_store::{NoticeRow, NoticeState};
+use brigade_store::{NoticeRow, NoticeState, StoreError};
 
 use super::{Delivery, StepError};
 use crate::failpoint;
@@ -24,6 +24,8 @@ pub(super) struct Offer {
     pub(super) process: ProcessId,
     /// Whether it has been asked back.
     pub(super) withdrawn: bool,
+    /// Whether this daemon has made it: what became of an earlier one's is not known.
+    pub(super) ours: bool,
 }
 
 /// The lease that a row names, if it went over this channel.
@@ -78,6 +80,7 @@ impl Delivery {
                 lease,
                 process: connection.process,
                 withdrawn: false,
+                ours: true,
             },
         );
         connection.send(Down::Offer {
@@ -100,9 +103,30 @@ impl Delivery {
             .filter(|notice| notice.state == NoticeState::Leased)
             .collect();
         let Some(first) = leased.first() else {
-            lock(&self.0.state).offers.remove(parent.as_str());
+            self.forget_offer(parent);
             return Ok(true);
         };
+        let (ours, returned) = {
+            let state = lock(&self.0.state);
+            let ours = |offer: &Offer| offer.ours;
+            (
+                state.offers.get(parent.as_str()).is_some_and(ours),
+                state.returned.get(parent.as_str()).copied(),
+            )
+        };
+        if returned.is_some() && returned == lease_of(first) {
+            // What another daemon has offered may have been used, and told to it while it could record nothing.
+            let settled = if ours {
+                self.return_all(&leased).await?
+            } else {
+                self.read_for(parent, &leased).await?
+            };
+            if settled {
+                self.forget_offer(parent);
+                self.poke(parent.as_str());
+            }
+            return Ok(false);
+        }
         let Some(process) = first
             .connection
             .as_ref()
@@ -128,6 +152,7 @@ impl Delivery {
                                 lease,
                                 process,
                                 withdrawn: true,
+                                ours: false,
                             },
                         );
                         (true, lease)
@@ -150,6 +175,18 @@ impl Delivery {
         }
         // The process is proven gone: the session tells whether the offer went into a message.
         lock(&self.0.state).offers.remove(parent.as_str());
+        self.read_for(parent, &leased).await
+    }
+
+    fn forget_offer(&self, parent: &SessionId) {
+        let mut state = lock(&self.0.state);
+        state.offers.remove(parent.as_str());
+        state.returned.remove(parent.as_str());
+    }
+
+    /// Reads the session for leased notices: each has reached it, or is nobody's any more. False where nobody can
+    /// read it now.
+    async fn read_for(&self, parent: &SessionId, leased: &[&NoticeRow]) -> Result<bool, StepError> {
         let Some(api) = self.reader(parent, &leased[0].delegation).await? else {
             return Ok(false);
         };
@@ -177,71 +214,43 @@ impl Delivery {
     }
 
     /// The bridge has put an offer into a person's message. Whether the host stored it is seen in the
-    /// session.
-    pub(crate) async fn taken(&self, connection: &str, session: &str, lease: u64, message: &str) {
+    /// session. Told twice, it is recorded once.
+    ///
+    /// # Errors
+    /// When it could not be recorded; the lease stands, and the bridge tells it again.
+    pub(crate) async fn taken(
+        &self,
+        process: ProcessId,
+        session: &str,
+        lease: u64,
+        message: &str,
+    ) -> Result<(), StoreError> {
         let Ok(parent) = session.parse::<SessionId>() else {
-            return;
+            return Ok(());
         };
-        let process = self.0.hub.connection(connection).map(|c| c.process);
-        let notices = match self.0.store.open_notices(&parent).await {
-            Ok(notices) => notices,
-            Err(error) => {
-                tracing::error!(%session, %error, "a used offer could not be recorded; the session will be read");
-                return;
-            }
-        };
+        let notices = self.0.store.open_notices(&parent).await?;
         failpoint::pass("offer-taken");
         for notice in notices.iter().filter(|n| lease_of(n) == Some(lease)) {
             let channel = format!("{CHANNEL}{lease}");
             let holder = notice.connection.clone().unwrap_or_default();
-            let recorded = self
-                .0
+            self.0
                 .store
                 .sending_notice(&notice.delegation, message.to_owned(), channel, holder)
-                .await;
-            if let Err(error) = recorded {
-                tracing::error!(%session, %error, "a used offer could not be recorded; the session will be read");
-            }
-            if let Some(process) = process {
-                lock(&self.0.state)
-                    .taken
-                    .insert(notice.delegation.clone(), process);
-            }
+                .await?;
+            lock(&self.0.state)
+                .taken
+                .insert(notice.delegation.clone(), process);
         }
         lock(&self.0.state).offers.remove(session);
         self.poke(session);
+        Ok(())
     }
 
-    /// The bridge has given an offer back unused.
-    pub(crate) async fn released(&self, session: &str, lease: u64) {
-        let Ok(parent) = session.parse::<SessionId>() else {
-            return;
-        };
-        match self.0.store.open_notices(&parent).await {
-            Ok(notices) => {
-                for notice in notices
-                    .iter()
-                    .filter(|n| n.state == NoticeState::Leased && lease_of(n) == Some(lease))
-                {
-                    if let Err(error) = self.0.store.notice_back(&notice.delegation).await {
-                        tracing::error!(%session, %error, "a returned offer could not be recorded");
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::error!(%session, %error, "a returned offer could not be recorded");
-            }
-        }
-        {
-            let mut state = lock(&self.0.state);
-            if state
-                .offers
-                .get(session)
-                .is_some_and(|offer| offer.lease == lease)
-            {
-                state.offers.remove(session);
-            }
-        }
+    /// The bridge has given an offer back unused. The next look at the parent records it, as often as it takes.
+    pub(crate) fn released(&self, session: &str, lease: u64) {
+        lock(&self.0.state)
+            .returned
+            .insert(session.to_owned(), lease);
         self.poke(session);
     }
 }

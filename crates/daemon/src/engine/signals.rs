@@ -63,29 +63,34 @@ impl Engine {
                 }
             }
             Signal::Taken {
-                connection,
+                process,
                 session,
                 lease,
                 message,
+                record,
             } => {
-                self.0
-                    .delivery
-                    .taken(&connection, &session, lease, &message)
-                    .await;
+                let delivery = &self.0.delivery;
+                let taken = delivery.taken(process, &session, lease, &message).await;
+                // A bridge that waits no longer tells it again.
+                drop(record.send(taken));
             }
-            Signal::Released { session, lease } => self.0.delivery.released(&session, lease).await,
-            Signal::Handed { id, session } => {
-                if let Ok(id) = id.parse::<DelegationId>() {
-                    self.handed(&id, &session).await;
-                }
+            Signal::Released { session, lease } => self.0.delivery.released(&session, lease),
+            Signal::Handed {
+                id,
+                session,
+                record,
+            } => {
+                let handed = match id.parse::<DelegationId>() {
+                    Ok(id) => self.handed(&id, &session).await,
+                    Err(_) => Ok(()),
+                };
+                drop(record.send(handed));
             }
             Signal::NotHanded { id, session } => {
                 if let Ok(id) = id.parse::<DelegationId>() {
                     self.0.delivery.release_hold(&id, &session);
                 }
             }
-            // One that waits no longer needs no word.
-            Signal::Heard(waiting) => drop(waiting.send(())),
             Signal::LedgerShown { session, turn } => self.ledger_shown(&session, &turn).await,
         }
     }
@@ -208,13 +213,12 @@ impl Engine {
         });
     }
 
-    async fn handed(&self, id: &DelegationId, session: &str) {
-        if let Err(error) = self.0.delivery.handed(id, session).await {
-            tracing::error!(%id, %error, "a result was read, but that could not be recorded; its notice goes out too");
-        }
+    async fn handed(&self, id: &DelegationId, session: &str) -> Result<(), StoreError> {
+        let handed = self.0.delivery.handed(id, session).await;
         if let Ok(root) = session.parse::<SessionId>() {
             self.touch_ledger(&root);
         }
+        handed
     }
 
     async fn ledger_shown(&self, session: &str, turn: &str) {

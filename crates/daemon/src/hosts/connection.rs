@@ -49,8 +49,9 @@ pub(crate) struct Connection {
     pings: Mutex<Vec<oneshot::Sender<()>>>,
     next_call: AtomicU64,
     last_batch: AtomicU64,
-    /// Held while a batch is heard, so that batches are heard in order, each whole.
-    pub(crate) hearing: tokio::sync::Mutex<()>,
+    /// Held while a batch is heard, so that batches are heard in order, each whole. It holds whether of the last one
+    /// is on record what has to be.
+    pub(crate) hearing: tokio::sync::Mutex<bool>,
 }
 
 /// What became of a call: status and body, or why the bridge could not make it.
@@ -93,7 +94,7 @@ impl Connection {
             pings: Mutex::default(),
             next_call: AtomicU64::new(1),
             last_batch: AtomicU64::new(0),
-            hearing: tokio::sync::Mutex::default(),
+            hearing: tokio::sync::Mutex::new(true),
         }
     }
 

@@ -3,12 +3,14 @@
 use brigade_agents::opencode::{EventKind, HostEvent, Reply, Signal as RunSignal};
 use brigade_protocol::bridge::{Directory, OwnedSession, Up};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
-use super::{Connection, Hub, Signal, lock};
+use super::{Connection, Hub, Recorded, Signal, lock};
 
 impl Hub {
-    /// Hears one message of a bridge.
-    pub(crate) async fn receive(&self, connection: &Connection, message: Up) {
+    /// Hears one message of a bridge. What has to be on record before the bridge is answered says so by what it
+    /// returns.
+    pub(crate) async fn receive(&self, connection: &Connection, message: Up) -> Option<Recorded> {
         match message {
             Up::Reply { id, status, body } => {
                 connection.answer(id, Ok(Reply { status, body }));
@@ -22,18 +24,22 @@ impl Hub {
                 session,
                 lease,
                 message,
-            } => self.signal(Signal::Taken {
-                connection: connection.id.clone(),
-                session,
-                lease,
-                message,
-            }),
+            } => return Some(self.taken(connection.process, session, lease, message)),
             Up::Released { session, lease } => self.signal(Signal::Released { session, lease }),
-            Up::Handed { id, session } => self.signal(Signal::Handed { id, session }),
+            Up::Handed { id, session } => {
+                let (record, recorded) = oneshot::channel();
+                self.signal(Signal::Handed {
+                    id,
+                    session,
+                    record,
+                });
+                return Some(recorded);
+            }
             Up::NotHanded { id, session } => self.signal(Signal::NotHanded { id, session }),
             Up::LedgerShown { session, turn } => self.signal(Signal::LedgerShown { session, turn }),
             Up::Pong {} => connection.pong(),
         }
+        None
     }
 
     async fn event(&self, connection: &Connection, directory: &str, event: Value) {

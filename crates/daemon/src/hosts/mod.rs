@@ -27,7 +27,7 @@ use environment::Environments;
 pub(crate) use environment::{Environment, EnvironmentKey};
 pub(crate) use sessions::Ownership;
 use sessions::Sessions;
-pub(crate) use signal::Signal;
+pub(crate) use signal::{Recorded, Signal};
 pub(crate) use transport::ProcessTransport;
 
 use crate::processes::Processes;
@@ -75,11 +75,23 @@ impl Hub {
         &*self.processes
     }
 
-    /// Waits until the engine has acted on all that was reported so far; false when it is gone.
-    pub(crate) async fn heard(&self) -> bool {
-        let (told, heard) = oneshot::channel();
-        self.signal(Signal::Heard(told));
-        heard.await.is_ok()
+    /// An offer went into a person's message.
+    pub(crate) fn taken(
+        &self,
+        process: ProcessId,
+        session: String,
+        lease: u64,
+        message: String,
+    ) -> Recorded {
+        let (record, recorded) = oneshot::channel();
+        self.signal(Signal::Taken {
+            process,
+            session,
+            lease,
+            message,
+            record,
+        });
+        recorded
     }
 
     /// Something about our own servers has changed.
@@ -103,7 +115,8 @@ impl Hub {
         self.changed.subscribe()
     }
 
-    /// Takes a bridge in. An earlier connection of the same process is replaced.
+    /// Takes a bridge in. An earlier connection of the same process is replaced. The offers that it has used are
+    /// told before, with [`Hub::taken`].
     pub(crate) fn register(
         &self,
         id: &str,
@@ -159,18 +172,12 @@ impl Hub {
             });
         }
         for held in request.leases {
-            self.signal(match held.message {
-                Some(message) => Signal::Taken {
-                    connection: id.to_owned(),
+            if held.message.is_none() {
+                self.signal(Signal::Released {
                     session: held.session,
                     lease: held.lease,
-                    message,
-                },
-                None => Signal::Released {
-                    session: held.session,
-                    lease: held.lease,
-                },
-            });
+                });
+            }
         }
         for owned in request.sessions {
             self.signal(Signal::SessionChanged(owned.session));

@@ -2,7 +2,13 @@
 
 use brigade_agents::opencode::HostEvent;
 use brigade_os::process::ProcessId;
+use brigade_store::StoreError;
 use tokio::sync::oneshot;
+
+/// Told once what was reported is on record, or why it is not.
+pub(crate) type Record = oneshot::Sender<Result<(), StoreError>>;
+/// The other end, for whoever answers the bridge: it forgets what it is answered for.
+pub(crate) type Recorded = oneshot::Receiver<Result<(), StoreError>>;
 
 /// One thing that a bridge reported and the engine has to act on.
 #[derive(Debug)]
@@ -33,14 +39,16 @@ pub(crate) enum Signal {
     ParentEvent(HostEvent),
     /// Offered notices went into a person's message.
     Taken {
-        /// The bridge's connection.
-        connection: String,
+        /// The host's process.
+        process: ProcessId,
         /// The session.
         session: String,
         /// The lease.
         lease: u64,
         /// The person's message.
         message: String,
+        /// Who waits for it to be recorded.
+        record: Record,
     },
     /// An offer was withdrawn unused.
     Released {
@@ -55,6 +63,8 @@ pub(crate) enum Signal {
         id: String,
         /// The session of the tool call.
         session: String,
+        /// Who waits for it to be recorded.
+        record: Record,
     },
     /// A tool call was aborted before the result reached it.
     NotHanded {
@@ -63,8 +73,6 @@ pub(crate) enum Signal {
         /// The session of the tool call.
         session: String,
     },
-    /// Whoever holds the other end waits until everything reported before has been acted on.
-    Heard(oneshot::Sender<()>),
     /// A step was shown the ledger.
     LedgerShown {
         /// The root session.

@@ -1,6 +1,7 @@
 //! `POST /v1/bridge/register`: a host process comes in, or comes back.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -10,7 +11,8 @@ use brigade_protocol::bridge::{Register, Registered};
 use brigade_protocol::{ErrorBody, ErrorCode, PROTOCOL};
 use uuid::Uuid;
 
-use super::{Api, Failure, Peer, hello};
+use super::{Api, Failure, Peer, bridge_up, hello};
+use crate::hosts::Connection;
 
 /// How long a bridge may take from its registration to its stream.
 const STREAM_LIMIT: Duration = Duration::from_secs(30);
@@ -54,15 +56,7 @@ pub(super) async fn handle(
     };
     let connection = Uuid::now_v7().to_string();
     let hub = api.engine.hub().clone();
-    let used = request.leases.iter().any(|held| held.message.is_some());
-    hub.register(&connection, process, request);
-    // The bridge forgets a used offer once it is answered for: it has to be on record by then.
-    if used && !hub.heard().await {
-        return Err(Failure::new(
-            ErrorCode::Draining,
-            "the daemon is going: register with the next one",
-        ));
-    }
+    take_in(&api, &connection, process, request).await?;
     let unopened = connection.clone();
     tokio::spawn(async move {
         tokio::time::sleep(STREAM_LIMIT).await;
@@ -72,4 +66,20 @@ pub(super) async fn handle(
         connection,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
+}
+
+/// Takes a bridge in once the offers that it has used are on record: it forgets them when it is answered.
+pub(super) async fn take_in(
+    api: &Api,
+    connection: &str,
+    process: ProcessId,
+    request: Register,
+) -> Result<Arc<Connection>, Failure> {
+    let hub = api.engine.hub();
+    let used = request.leases.iter().filter_map(|held| {
+        let message = held.message.clone()?;
+        Some(hub.taken(process, held.session.clone(), held.lease, message))
+    });
+    bridge_up::all_recorded(used.collect()).await?;
+    Ok(hub.register(connection, process, request))
 }

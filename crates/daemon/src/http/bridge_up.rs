@@ -7,6 +7,7 @@ use brigade_protocol::ErrorCode;
 use brigade_protocol::bridge::{Batch, Up};
 
 use super::{Api, Failure};
+use crate::hosts::Recorded;
 
 /// A batch that was taken in in its turn.
 pub(super) struct Whole(pub(super) Batch);
@@ -45,26 +46,42 @@ pub(super) async fn handle(
     // A task of its own: a bridge that gives up waiting and posts the batch again must find it heard
     // whole, not broken off in the middle.
     let heard = tokio::spawn(async move {
-        let _in_order = connection.hearing.lock().await;
-        // The bridge forgets these once they are answered for: they have to be on record by then.
-        let for_the_record = batch
-            .messages
-            .iter()
-            .any(|message| matches!(message, Up::Taken { .. } | Up::Handed { .. }));
-        if connection.accept_batch(batch.seq) {
-            for message in batch.messages {
-                hub.receive(&connection, message).await;
+        let mut on_record = connection.hearing.lock().await;
+        let new = connection.accept_batch(batch.seq);
+        let mut records = Vec::new();
+        for message in batch.messages {
+            // Of a batch that is posted again only what could not be recorded is heard again.
+            let for_the_record = matches!(message, Up::Taken { .. } | Up::Handed { .. });
+            if new || (for_the_record && !*on_record) {
+                records.extend(hub.receive(&connection, message).await);
             }
         }
-        !for_the_record || hub.heard().await
+        let recorded = all_recorded(records).await;
+        *on_record = recorded.is_ok();
+        recorded
     });
-    let failed = |why: String| {
-        let message = format!("a batch could not be taken in: {why}");
-        Failure::new(ErrorCode::Internal, message)
-    };
     match heard.await {
-        Ok(true) => Ok(StatusCode::NO_CONTENT),
-        Ok(false) => Err(failed("the daemon is going".to_owned())),
-        Err(error) => Err(failed(error.to_string())),
+        Ok(recorded) => recorded.map(|()| StatusCode::NO_CONTENT),
+        Err(error) => Err(Failure::new(
+            ErrorCode::Internal,
+            format!("a batch could not be taken in: {error}"),
+        )),
     }
+}
+
+/// Waits until all of this is on record. The bridge forgets it once it is answered for, and tells it again where it
+/// is answered with a failure.
+pub(super) async fn all_recorded(records: Vec<Recorded>) -> Result<(), Failure> {
+    let mut all = Ok(());
+    for recorded in records {
+        let recorded = match recorded.await {
+            Ok(recorded) => recorded.map_err(Failure::from),
+            Err(_) => Err(Failure::new(
+                ErrorCode::Draining,
+                "the daemon is going: register with the next one",
+            )),
+        };
+        all = all.and(recorded);
+    }
+    all
 }

@@ -1,12 +1,16 @@
 //! The handlers without a socket, for the simulation.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
-use brigade_protocol::bridge::Batch;
+use brigade_os::process::ProcessId;
+use brigade_protocol::bridge::{Batch, Register};
 use brigade_protocol::delegations::{Cancel, Cancelled};
 use brigade_protocol::tools::{Answer, Delegate, Read};
 
-use super::{Api, Failure, bridge_up, cancel, tool_delegate, tool_read};
+use super::{Api, Failure, bridge_register, bridge_up, cancel, tool_delegate, tool_read};
+use crate::hosts::Connection;
 
 pub(crate) async fn delegate(api: Api, call: Delegate) -> Result<Answer, Failure> {
     let answer = tool_delegate::handle(State(api), Json(call)).await;
@@ -26,4 +30,13 @@ pub(crate) async fn cancel(api: Api, request: Cancel) -> Result<Cancelled, Failu
 pub(crate) async fn up(api: Api, connection: String, batch: Batch) -> Result<(), Failure> {
     let heard = bridge_up::handle(State(api), Path(connection), bridge_up::Whole(batch)).await;
     heard.map(|_status| ())
+}
+
+pub(crate) async fn register(
+    api: Api,
+    connection: String,
+    process: ProcessId,
+    request: Register,
+) -> Result<Arc<Connection>, Failure> {
+    bridge_register::take_in(&api, &connection, process, request).await
 }

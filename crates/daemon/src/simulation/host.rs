@@ -142,8 +142,11 @@ impl Host {
 
     pub(super) fn connect(&mut self, life: &Life, name: &str) {
         let request = self.direct.registration();
-        let connection = life.within(|api| api.engine.hub().register(name, self.process, request));
-        if let Some(stream) = connection.take_stream() {
+        let taking_in = direct::register(life.api.clone(), name.to_owned(), self.process, request);
+        // Refused where what it has to tell could not be recorded: it comes again.
+        if let Some(Ok(connection)) = life.outcome(life.spawn(taking_in))
+            && let Some(stream) = connection.take_stream()
+        {
             self.direct.linked(name);
             self.wire = Some(Wire { connection, stream });
             self.seq = 0;

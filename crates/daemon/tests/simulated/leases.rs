@@ -1,8 +1,12 @@
 //! Notices without an owner: leased to one bridge at a time, and told once whatever becomes of it.
 
+#[cfg(target_os = "linux")]
+use brigade_protocol::bridge::Down;
 use brigade_testkit::simulated::SimulatedHost;
 
 use crate::delivery::{asked, idle};
+#[cfg(target_os = "linux")]
+use crate::disks::deny_writing;
 use crate::rig::Rig;
 
 /// Started hosts `a` and `b`, and in `a` a root session whose first delegation has ended while its model streams;
@@ -192,4 +196,55 @@ async fn an_offer_to_a_deleted_session_waits_for_nothing() {
     let (rig, host, root, _) = orphaned().await;
     host.deletes(&root);
     rig.settled().await;
+}
+
+#[tokio::test]
+async fn an_offer_whose_bridge_forgot_that_it_was_used_is_found_in_the_session() {
+    let (rig, host, root, id) = orphaned().await;
+    host.mute(true);
+    host.person(&root, "and?");
+    asked(&rig, &root, 3).await;
+    host.forgets_offers();
+    rig.kill().await;
+    host.mute(false);
+    rig.start().await;
+    rig.assert_once(&root, &[id], 3).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_used_offer_that_can_not_be_recorded_is_told_again_until_it_is() {
+    for crash in [false, true] {
+        let (rig, host, root, id) = orphaned().await;
+        deny_writing(rig.daemon_pid().await, true);
+        host.person(&root, "and?");
+        host.disconnected().await.unwrap();
+        if crash {
+            rig.crash().await;
+        } else {
+            deny_writing(rig.daemon_pid().await, false);
+        }
+        host.connected(2).await.unwrap();
+        rig.assert_once(&root, &[id], 3).await;
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_offer_whose_return_can_not_be_recorded_is_asked_back_once() {
+    let (rig, host, root, id) = orphaned().await;
+    let owner = rig.host("c").await;
+    let pid = rig.daemon_pid().await;
+    deny_writing(pid, true);
+    owner.person(&root, "and?");
+    rig.trouble(&root).await;
+    assert_eq!(rig.world.read(|state| state.notices(&root, &id)), 0);
+    deny_writing(pid, false);
+    rig.assert_once(&root, &[id], 4).await;
+    let asked_back = |down: &[Down]| {
+        let withdrawals = down.iter().filter(|m| matches!(m, Down::Withdraw { .. }));
+        Some(withdrawals.count())
+    };
+    let asked_back = host.came("what came down", asked_back).await.unwrap();
+    assert_eq!(asked_back, 1, "{}", rig.dump());
 }

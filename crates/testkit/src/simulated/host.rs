@@ -345,10 +345,28 @@ impl SimulatedHost {
     pub async fn offline(&self) -> Result<()> {
         self.inner.bridge.update(|bridge| bridge.offline = true);
         self.cut();
+        self.disconnected().await
+    }
+
+    /// Waits until the bridge has given its connection up.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`].
+    pub async fn disconnected(&self) -> Result<()> {
         self.until("the end of the connection", |bridge| {
             bridge.link.is_none().then_some(())
         })
         .await
+    }
+
+    /// The bridge forgets which offers it has used, as if it had been answered for them.
+    pub fn forgets_offers(&self) {
+        self.inner.bridge.update(|bridge| {
+            bridge.leases.clear();
+            bridge
+                .queue
+                .retain(|message| !matches!(message, Up::Taken { .. }));
+        });
     }
 
     /// Lets the bridge connect again.
