@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use brigade_core::delegation::State;
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
 use brigade_core::text::artifact::{self, Artifact};
 use jiff::Timestamp;
@@ -459,7 +460,8 @@ fn store(
         parsed.header.agent.as_str(),
         parsed.title.as_str(),
         parsed.summary.as_str(),
-        parsed.header.status.name(),
+        // Its own words are not all known; it kept what had ended.
+        parsed.header.status.as_ref().unwrap_or(&State::Complete).name(),
         ms(started),
         parsed.header.completed.map(ms),
         file.stamp.modified_ns,

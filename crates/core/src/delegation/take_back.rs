@@ -22,7 +22,8 @@ impl Delegation {
         written_at: Timestamp,
     ) -> Option<(Self, Event)> {
         let header = &artifact.header;
-        if !header.status.is_terminal() {
+        let state = *header.status.as_ref().ok()?;
+        if !state.is_terminal() {
             return None;
         }
         let spec = Spec {
@@ -52,7 +53,7 @@ impl Delegation {
             max_attempts: header.attempts.unwrap_or(1),
         };
         let event = Event::TakenBack {
-            outcome: outcome(header),
+            outcome: outcome(state, header),
             attempt: Attempt(header.attempts.unwrap_or(1)),
             child: Some(header.session.as_str())
                 .filter(|child| *child != "none")
@@ -71,15 +72,15 @@ impl Delegation {
     }
 }
 
-fn outcome(header: &Header) -> Outcome {
+fn outcome(state: State, header: &Header) -> Outcome {
     let words = header.reason.as_ref().map_or_else(
-        || header.status.name().to_owned(),
+        || state.name().to_owned(),
         |reason| reason.as_str().to_owned(),
     );
-    let answered = header.status == State::Complete
+    let answered = state == State::Complete
         && (header.reason.is_none() || words == Reason::Answered.to_string());
     Outcome {
-        state: header.status,
+        state,
         reason: if answered {
             Reason::Answered
         } else {

@@ -27,8 +27,9 @@ pub struct Header {
     pub id: Line,
     /// The agent.
     pub agent: Line,
-    /// How it ended. A file without it is complete, as the predecessor's oldest are.
-    pub status: State,
+    /// How it ended, or the word that names no state. A file without it is complete, as the predecessor's
+    /// oldest are.
+    pub status: Result<State, Line>,
     /// The child session.
     pub session: Line,
     /// When the first run started.
@@ -71,7 +72,11 @@ pub fn render(artifact: &Artifact) -> String {
     let time = |at: Option<Timestamp>| at.map_or_else(|| "N/A".to_owned(), |at| at.to_string());
     field("ID", Some(header.id.as_str()));
     field("Agent", Some(header.agent.as_str()));
-    field("Status", Some(header.status.name()));
+    let status = header.status.as_ref();
+    field(
+        "Status",
+        Some(status.map_or_else(Line::as_str, |state| state.name())),
+    );
     field("Session", Some(header.session.as_str()));
     field("Started", Some(&time(header.started)));
     field("Completed", Some(&time(header.completed)));
@@ -175,7 +180,7 @@ impl Header {
         Self {
             id: Line::default(),
             agent: Line::default(),
-            status: State::Complete,
+            status: Ok(State::Complete),
             session: Line::default(),
             started: None,
             completed: None,
@@ -194,7 +199,7 @@ impl Header {
         match key {
             "ID" => self.id = line(),
             "Agent" => self.agent = line(),
-            "Status" => self.status = value.parse().unwrap_or(State::Complete),
+            "Status" => self.status = value.parse().map_err(|_| line()),
             "Session" => self.session = line(),
             "Started" => self.started = value.parse().ok(),
             "Completed" => self.completed = value.parse().ok(),
@@ -245,7 +250,7 @@ mod tests {
             header: Header {
                 id: "brave-amber-otter".into(),
                 agent: "explore".into(),
-                status: State::Timeout,
+                status: Ok(State::Timeout),
                 session: "ses_1".into(),
                 started: Some("2026-01-02T03:04:05.678Z".parse().unwrap()),
                 reason: Some("over its time limit of 15m".into()),
@@ -280,7 +285,7 @@ mod tests {
         assert_eq!(found.header.id.as_str(), "quiet-red-fox");
         assert_eq!(
             found.header.status,
-            State::Complete,
+            Ok(State::Complete),
             "a missing status means complete"
         );
         assert_eq!(
@@ -293,7 +298,15 @@ mod tests {
                 .unwrap()
                 .header
                 .status,
-            State::Cancelled
+            Ok(State::Cancelled)
+        );
+        assert_eq!(
+            parse(&text.replace("ses_2\n", "ses_2\n**Status:** canceled\n"))
+                .unwrap()
+                .header
+                .status,
+            Err("canceled".into()),
+            "a word that is no state is not taken for one"
         );
         assert_eq!(
             parse(&text.replace('\n', "\r\n")).unwrap().header,
@@ -347,7 +360,7 @@ mod tests {
                     id: id.into(),
                     model: model.map(Line::from),
                     reason: reason.map(Line::from),
-                    status,
+                    status: Ok(status),
                     completed: completed.map(|s| Timestamp::from_second(s).unwrap()),
                     attempts,
                     ..artifact("").header

@@ -167,7 +167,7 @@ fn describe(
         header: Header {
             id: Line::new(record.spec.id.as_str()),
             agent: Line::new(&record.spec.agent),
-            status: outcome.state,
+            status: Ok(outcome.state),
             session: Line::new(record.child.as_ref().map_or("none", |child| child.as_str())),
             started: record.started_at,
             completed: record.decided_at,

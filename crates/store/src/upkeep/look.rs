@@ -181,12 +181,19 @@ fn unrecorded(artifacts: &[Place], records: &Records) -> Vec<Stray> {
             Unfit::Clash(PathBuf::new())
         } else if named != place.id.as_str() {
             Unfit::OtherId(named.to_owned())
-        } else if header.status.is_terminal() {
+        } else if header
+            .status
+            .as_ref()
+            .is_ok_and(|state| state.is_terminal())
+        {
             taken.insert(&place.id, place.path.clone());
             strays.push(Stray::Unrecorded(place.clone()));
             continue;
         } else {
-            Unfit::NotEnded(header.status.to_string())
+            Unfit::NotEnded(match &header.status {
+                Ok(state) => state.to_string(),
+                Err(word) => word.to_string(),
+            })
         };
         strays.push(Stray::Unfit {
             place: place.clone(),

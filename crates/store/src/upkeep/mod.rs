@@ -79,7 +79,7 @@ pub enum Unfit {
     Clash(PathBuf),
     /// Its header names another ID than its file name.
     OtherId(String),
-    /// Its status is no terminal state.
+    /// Its status is no terminal state, or no state at all.
     NotEnded(String),
 }
 

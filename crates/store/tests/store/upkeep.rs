@@ -21,7 +21,7 @@ fn text(name: &str, status: State, reason: &str, answer: &str) -> String {
         header: Header {
             id: name.into(),
             agent: "explore".into(),
-            status,
+            status: Ok(status),
             session: "ses_child".into(),
             started: Some(at(10)),
             completed: Some(at(70)),
@@ -249,6 +249,11 @@ async fn what_can_not_be_taken_back_is_told_and_left() {
         "ses_root/odd-blue-elk.md",
         &text("odd-blue-elk", State::Running, "answered", "x"),
     );
+    let misspelt = put(
+        fixture.path(),
+        "ses_root/tall-blue-elk.md",
+        &complete("tall-blue-elk").replace("** complete", "** canceled"),
+    );
     let of = |path: &Path, root: &str, name: &str| Place {
         root: session(root),
         ..place(path, name)
@@ -273,6 +278,10 @@ async fn what_can_not_be_taken_back_is_told_and_left() {
                 place: of(&running, ROOT, "odd-blue-elk"),
                 why: Unfit::NotEnded("running".into()),
             },
+            Stray::Unfit {
+                place: of(&misspelt, ROOT, "tall-blue-elk"),
+                why: Unfit::NotEnded("canceled".into()),
+            },
         ]
     );
     // It would overwrite nothing either.
@@ -280,6 +289,8 @@ async fn what_can_not_be_taken_back_is_told_and_left() {
     let taken = take(of(&copy, "ses_other", "brave-amber-otter")).await;
     assert_eq!(taken, TakenBack::Known);
     let taken = take(of(&running, ROOT, "odd-blue-elk")).await;
+    assert!(matches!(taken, TakenBack::Changed(_)));
+    let taken = take(of(&misspelt, ROOT, "tall-blue-elk")).await;
     assert!(matches!(taken, TakenBack::Changed(_)));
     fs::write(&second, "edited into something else").unwrap();
     let taken = take(of(&second, "ses_b", "new-blue-elk")).await;
