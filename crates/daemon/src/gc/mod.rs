@@ -217,7 +217,7 @@ impl Thing {
 async fn mend(engine: &Engine, thing: &Thing) -> Mended {
     match thing {
         Thing::Stray(stray) => files::mend(engine, stray).await,
-        Thing::Session(session) => session.stop().await,
+        Thing::Session(session) => session.stop(engine).await,
         Thing::Process(process) => process.end(engine).await,
         Thing::Log(log) => files::remove(log.path.clone(), log.size).await,
         Thing::Store { size, .. } => match engine.store().tend().await {

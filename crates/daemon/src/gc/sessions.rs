@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brigade_agents::opencode::{Api, ApiError, Child, Status, is_prompt_of};
+use brigade_agents::opencode::{Api, ApiError, Child, Message, Part, Status, is_prompt_of};
 use brigade_core::delegation::Delegation;
 use brigade_core::id::{Attempt, DelegationId, SessionId};
 use brigade_protocol::gc::{Fate, Finding, FindingKind};
 use brigade_store::StoreError;
+use futures::future;
 
 use super::Mended;
 use crate::engine::Engine;
@@ -22,22 +23,37 @@ const SETTLED_S: i64 = 10;
 /// How many of a session's last messages are looked at for its last prompt.
 const TAIL: usize = 100;
 
+/// What is said where nothing is stopped for a person's sake.
+const PERSONS: &str = "a person may have written there";
+
 /// A child session that nothing needs.
 pub(crate) struct Dangling {
     session: SessionId,
     directory: String,
-    /// Where it works; none where it is idle.
-    works_in: Option<Arc<Connection>>,
+    doing: Doing,
     what: String,
+}
+
+/// What a session does.
+enum Doing {
+    /// It works for Brigade in this host.
+    Work(Arc<Connection>),
+    /// It works, and perhaps for a person.
+    Persons,
+    Nothing,
 }
 
 impl Dangling {
     pub(super) fn finding(&self) -> Finding {
-        let (fate, action) = match self.works_in {
-            Some(_) => (Fate::Planned, "stop it; its messages stay"),
-            None => (
+        let (fate, action) = match self.doing {
+            Doing::Work(_) => (Fate::Planned, "stop it; its messages stay".to_owned()),
+            Doing::Persons => (
                 Fate::Left,
-                "it does nothing and stays; delete it in the host if it is in your way",
+                format!("{PERSONS}; abort it in the host if nobody needs it"),
+            ),
+            Doing::Nothing => (
+                Fate::Left,
+                "it does nothing and stays; delete it in the host if it is in your way".to_owned(),
             ),
         };
         Finding {
@@ -45,15 +61,41 @@ impl Dangling {
             subject: self.session.to_string(),
             what: self.what.clone(),
             fate,
-            action: action.to_owned(),
+            action,
         }
     }
 
-    pub(super) async fn stop(&self) -> Mended {
-        let Some(connection) = &self.works_in else {
-            return Mended::left("it does nothing");
+    /// Stops it, if it still is what it was when it was found.
+    pub(super) async fn stop(&self, engine: &Engine) -> Mended {
+        let Doing::Work(connection) = &self.doing else {
+            return Mended::left("it does nothing for Brigade");
         };
         let api = Api::new(Arc::clone(connection) as _, self.directory.clone());
+        let judging = async {
+            let statuses = api.statuses().await?;
+            if !works(statuses.get(self.session.as_str())) {
+                return Ok(Some("it works no longer"));
+            }
+            Ok::<_, LookError>(match judge(engine, &api, &self.session).await? {
+                Some((_, Writer::Brigade)) => None,
+                Some(_) => Some(PERSONS),
+                None => Some("it is needed by now, or gone"),
+            })
+        };
+        match tokio::time::timeout(PATIENCE, judging).await {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(why))) => return Mended::left(why),
+            Ok(Err(LookError::Store(error))) => return Mended::failed(&error),
+            Ok(Err(LookError::Host(error))) => return Mended::failed(&error),
+            Err(_) => {
+                return Mended {
+                    fate: Fate::Failed,
+                    ..Mended::done(
+                        "its host did not tell in time what it does now; nothing was stopped",
+                    )
+                };
+            }
+        }
         match api.abort(&self.session).await {
             Ok(()) => Mended::done("stopped; its messages are there"),
             Err(error) => Mended::failed(&error),
@@ -71,31 +113,57 @@ pub(super) async fn dangling(engine: &Engine) -> Result<(Vec<Dangling>, Vec<Stri
     if connections.is_empty() {
         notes.push("no host is connected, so child sessions could not be looked at".to_owned());
     }
-    for connection in connections {
-        for served in connection.directories() {
-            let looking = look(engine, &connection, &served.directory);
-            let host = format!(
-                "{} (process {})",
-                connection.host.name, connection.process.pid
-            );
-            match tokio::time::timeout(PATIENCE, looking).await {
-                Ok(Ok(here)) => found.extend(here),
-                Ok(Err(LookError::Store(error))) => return Err(error),
-                Ok(Err(LookError::Host(error))) => notes.push(format!(
-                    "{host} did not tell of the sessions in {}: {error}",
+    // Side by side: a host that does not answer keeps nobody from looking at the others.
+    let looking = connections.iter().map(|host| look_at_host(engine, host));
+    for (here, of_host) in future::try_join_all(looking).await? {
+        found.extend(here);
+        notes.extend(of_host);
+    }
+    // What works somewhere is not idle, whichever host has told of it first.
+    found.sort_by_key(|one| match one.doing {
+        Doing::Work(_) => 0,
+        Doing::Persons => 1,
+        Doing::Nothing => 2,
+    });
+    let mut seen = HashSet::new();
+    found.retain(|one| seen.insert(one.session.clone()));
+    Ok((found, notes))
+}
+
+/// What one host tells of, in all its directories up to the first that it is silent on.
+async fn look_at_host(
+    engine: &Engine,
+    connection: &Arc<Connection>,
+) -> Result<(Vec<Dangling>, Vec<String>), StoreError> {
+    let (mut found, mut notes) = (Vec::new(), Vec::new());
+    let host = format!(
+        "{} (process {})",
+        connection.host.name, connection.process.pid
+    );
+    let directories = connection.directories();
+    for (at, served) in directories.iter().enumerate() {
+        let looking = look(engine, connection, &served.directory);
+        match tokio::time::timeout(PATIENCE, looking).await {
+            Ok(Ok(here)) => found.extend(here),
+            Ok(Err(LookError::Store(error))) => return Err(error),
+            Ok(Err(LookError::Host(error))) => notes.push(format!(
+                "{host} did not tell of the sessions in {}: {error}",
+                served.directory
+            )),
+            Err(_) => {
+                let rest = match directories.len() - at - 1 {
+                    0 => String::new(),
+                    1 => ", and was not asked of another directory".to_owned(),
+                    more => format!(", and was not asked of {more} other directories"),
+                };
+                notes.push(format!(
+                    "{host} did not tell of the sessions in {} in time{rest}",
                     served.directory
-                )),
-                Err(_) => notes.push(format!(
-                    "{host} did not tell of the sessions in {} in time",
-                    served.directory
-                )),
+                ));
+                break;
             }
         }
     }
-    // One that works somewhere is no idle one, whichever host has told of it first.
-    found.sort_by_key(|one| one.works_in.is_none());
-    let mut seen = HashSet::new();
-    found.retain(|one| seen.insert(one.session.clone()));
     Ok((found, notes))
 }
 
@@ -127,25 +195,21 @@ async fn look(
     let mut found = Vec::new();
     let working = statuses
         .iter()
-        .filter(|(_, status)| **status != Status::Idle)
+        .filter(|(_, status)| works(Some(status)))
         .filter_map(|(session, _)| session.parse::<SessionId>().ok());
     for session in working {
-        let Some(child) = api.session(&session).await? else {
+        let Some((what, writer)) = judge(engine, &api, &session).await? else {
             continue;
         };
-        let Some((id, attempt)) = child.brigade() else {
-            continue;
-        };
-        let Some(what) = verdict(engine, &id, &session).await? else {
-            continue;
-        };
-        if !is_brigades(&api, &session, &id, attempt).await? {
-            continue;
-        }
         found.push(Dangling {
             session,
             directory: directory.to_owned(),
-            works_in: Some(Arc::clone(connection)),
+            doing: match writer {
+                Writer::Brigade => Doing::Work(Arc::clone(connection)),
+                Writer::Unclear => Doing::Persons,
+                // What a person does in a session is nothing that was left.
+                Writer::Person => continue,
+            },
             what: format!("it works, and {what}"),
         });
     }
@@ -167,12 +231,37 @@ async fn look(
                 .map(|child| Dangling {
                     session: child.clone(),
                     directory: directory.to_owned(),
-                    works_in: None,
+                    doing: Doing::Nothing,
                     what: format!("a second child session of {}", record.spec.id),
                 }),
         );
     }
     Ok(found)
+}
+
+/// Whether a session with this status works.
+fn works(status: Option<&Status>) -> bool {
+    status.is_some_and(|status| *status != Status::Idle)
+}
+
+/// Why nothing needs a session, and who was the last to write in it; none where it is no child of Brigade's,
+/// is gone, or may be needed.
+async fn judge(
+    engine: &Engine,
+    api: &Api,
+    session: &SessionId,
+) -> Result<Option<(String, Writer)>, LookError> {
+    let Some(child) = api.session(session).await? else {
+        return Ok(None);
+    };
+    let Some((id, attempt)) = child.brigade() else {
+        return Ok(None);
+    };
+    let Some(what) = verdict(engine, &id, session).await? else {
+        return Ok(None);
+    };
+    let messages = api.messages(session, TAIL).await?;
+    Ok(Some((what, last_writer(&messages, &id, attempt))))
 }
 
 /// The children beside the one that counts.
@@ -211,23 +300,129 @@ async fn verdict(
     Ok(settled.then(|| format!("{id}, for which it was made, has ended as {}", record.state)))
 }
 
-/// Whether the last one who prompted the session was Brigade: a person may have gone on in it.
-async fn is_brigades(
-    api: &Api,
-    session: &SessionId,
-    id: &DelegationId,
-    attempt: Attempt,
-) -> Result<bool, ApiError> {
-    let messages = api.messages(session, TAIL).await?;
-    let last = messages
-        .iter()
-        .rev()
-        .find(|message| message.info.role == "user");
-    // Where it is not to be seen, nothing is stopped.
-    Ok(last.is_some_and(|prompt| {
-        prompt
-            .parts
-            .iter()
-            .any(|part| is_prompt_of(&part.id, id, attempt))
-    }))
+/// Who was the last to write in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    Brigade,
+    Person,
+    /// It is not to be seen.
+    Unclear,
+}
+
+/// Who was the last to write in a child of this delegation, by its last messages: a person may have gone on in it.
+fn last_writer(messages: &[Message], id: &DelegationId, last: Attempt) -> Writer {
+    for (at, message) in messages.iter().enumerate().rev() {
+        if message.info.is_assistant() {
+            continue;
+        }
+        let parts = &message.parts;
+        if parts.iter().any(|part| is_prompt_of(&part.id, id, last)) {
+            return Writer::Brigade;
+        }
+        // After a compaction the host asks to go on, or repeats the prompt under another ID.
+        let compacted = at
+            .checked_sub(1)
+            .is_some_and(|before| messages[before].info.is_summary());
+        if parts.iter().any(Part::is_own_text) {
+            return if compacted {
+                Writer::Unclear
+            } else {
+                Writer::Person
+            };
+        }
+        let compaction = parts.iter().any(|part| part.kind == "compaction");
+        // A notice has one part for the model and one for the person.
+        let notice = parts.iter().any(|part| part.ignored == Some(true));
+        // What else has no text of its own may come from a person, such as a shell command.
+        let hosts = compaction
+            || !parts.is_empty()
+                && parts.iter().all(|part| part.kind == "text")
+                && (compacted || notice);
+        if !hosts {
+            return Writer::Unclear;
+        }
+    }
+    Writer::Unclear
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brigade_agents::opencode::fixed_part_id;
+    use serde_json::{Value, json};
+
+    fn writer(messages: &[Value]) -> Writer {
+        let messages: Vec<Message> = serde_json::from_value(json!(messages)).unwrap();
+        last_writer(&messages, &"brave-amber-otter".parse().unwrap(), Attempt(2))
+    }
+
+    fn message(role: &str, parts: &Value) -> Value {
+        json!({"info": {"id": "msg_1", "role": role}, "parts": parts})
+    }
+
+    fn text(more: &Value) -> Value {
+        let mut part = json!({"id": "prt_1", "type": "text", "text": "go on"});
+        part.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        part
+    }
+
+    #[test]
+    fn the_last_to_write_is_told_from_what_host_and_brigade_add() {
+        let id = "brave-amber-otter".parse().unwrap();
+        let prompt = message(
+            "user",
+            &json!([text(&json!({"id": fixed_part_id(&id, "prompt/2", 7)}))]),
+        );
+        let later = message(
+            "user",
+            &json!([text(&json!({"id": fixed_part_id(&id, "prompt/3", 7)}))]),
+        );
+        let answer = message("assistant", &json!([text(&json!({}))]));
+        let person = message("user", &json!([text(&json!({}))]));
+        let synthetic = message("user", &json!([text(&json!({"synthetic": true}))]));
+        let notice = message(
+            "user",
+            &json!([
+                text(&json!({"synthetic": true})),
+                text(&json!({"ignored": true}))
+            ]),
+        );
+        let compaction = message("user", &json!([{"id": "prt_1", "type": "compaction"}]));
+        let mut summary = answer.clone();
+        summary["info"]["summary"] = json!(true);
+        let file = message("user", &json!([{"id": "prt_1", "type": "file"}]));
+
+        let all = |messages: &[&Value]| {
+            writer(
+                &messages
+                    .iter()
+                    .map(|one| (*one).clone())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(all(&[&prompt, &answer]), Writer::Brigade);
+        assert_eq!(all(&[&prompt, &answer, &notice]), Writer::Brigade);
+        assert_eq!(
+            all(&[&prompt, &compaction, &summary, &synthetic, &answer]),
+            Writer::Brigade
+        );
+        assert_eq!(all(&[&prompt, &answer, &person, &answer]), Writer::Person);
+        assert_eq!(all(&[&later]), Writer::Person, "none that it has made");
+        assert_eq!(
+            all(&[&person, &compaction, &summary, &synthetic]),
+            Writer::Person
+        );
+        for unclear in [
+            &[][..],
+            &[&answer],
+            &[&compaction, &summary, &synthetic],
+            &[&prompt, &compaction, &summary, &person],
+            &[&prompt, &answer, &synthetic],
+            &[&prompt, &answer, &file],
+        ] {
+            assert_eq!(all(unclear), Writer::Unclear, "{unclear:?}");
+        }
+    }
 }
