@@ -8,8 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::stage::{
-    CONTINUED, Host, LIMIT, Parent, answer, begun, delegating, ended, gated, sandbox, show, shown,
-    turns_of,
+    CONTINUED, Host, LIMIT, Parent, answer, begun, delegating, ended, gated, others_were_served,
+    sandbox, show, shown, turns_of,
 };
 
 /// The servers of Brigade's own, as a person's script would ask.
@@ -137,6 +137,8 @@ async fn a_killed_server_costs_an_attempt_and_the_third_is_the_last() {
     for id in &ids {
         shown(&sandbox, id, "the offer", |row| row["notice"] == "leased").await;
     }
+    // What went down to the host after the offer has arrived, and so has the offer.
+    others_were_served(&sandbox, &next).await;
     let parent = parent.in_host(&next);
     let before = parent.requests().len();
     parent.says(Script::saying("so that is that")).await;
