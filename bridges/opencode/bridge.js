@@ -21,7 +21,7 @@ const [worker, command] = [Boolean(marked), process.argv.slice(2).find((arg) => 
 const mode = worker ? "worker" : /tui[\\/]worker/.test(process.argv[1]) ? "tui" : command === "run" || command === "serve" ? command : "other";
 const [instance, agent] = [randomUUID(), new http.Agent({ keepAlive: true })];
 const claims = (globalThis[Symbol.for("brigade.bridge")] ??= new Map()); // directory → which of two installed bridges serves it
-const directories = new Map(); // directory → {ctx, announced}
+const directories = new Map(); // directory → {ctx, announced, opened}
 const parentOf = new Map(); // session → parent, null for a root; who is absent is unknown and counts as a child
 const roots = new Map(); // root sessions seen at work here → {directory, busy, presumed, tools, activity, active_ms, agent}
 const delegating = new Map(); // root sessions whose messages concern the daemon
@@ -175,7 +175,7 @@ function connected() {
 const settle = (value) => { for (const done of waiters) done(value); waiters.clear(); };
 const awaken = () => { closing = false; maintain().catch(report); announce(); };
 const announce = () => { for (const entry of directories.values()) if (link.id && !entry.announced) send({ type: "opened", ...place(entry) }); };
-const place = (entry) => { entry.announced = true; return { directory: entry.ctx.directory, worktree: entry.ctx.worktree }; };
+const place = (entry) => { entry.announced = true; return { directory: entry.ctx.directory, worktree: entry.ctx.worktree, opened_ms: entry.opened }; };
 /** Queues a message for the daemon, unless the next registration tells it anyway; a lazy one waits a little for company. */
 function send(message, lazy = false) {
   if (!link.id && ((!link.told && !outlives(message)) || (message.type === "event" && (lazy || queue.length > 5000)))) return;
@@ -364,7 +364,7 @@ function close(directory, entry) {
   return Promise.race([flush(), pause(300)]);
 }
 async function server(ctx) {
-  const [{ directory }, entry] = [ctx, { ctx, announced: false }];
+  const [{ directory }, entry] = [ctx, { ctx, announced: false, opened: Date.now() }];
   if ((claims.get(directory) ?? instance) !== instance) return {}; // no directory is served twice
   for (const [map, value] of [[directories, entry], [claims, instance]]) map.set(directory, value);
   lastContext = ctx; // a host on its way out initialises its plugins once more: that is no new opening unless it lasts

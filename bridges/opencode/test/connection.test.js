@@ -9,11 +9,14 @@ import { test } from "node:test";
 import { FakeDaemon, connected, program, setUp, toolContext } from "../testing/support.js";
 
 test("registers the process, its directory and its environment", async (t) => {
+  const before = Date.now();
   const { daemon } = await connected(t, { env: { SOME_KEY: "v", BRIGADE_DATA_DIR: "/d" } });
   const [body] = daemon.registrations;
   assert.equal(body.protocol, 1);
   assert.equal(body.data_dir, "/d");
-  assert.deepEqual(body.directories, [{ directory: "/p", worktree: "/p" }]);
+  const [{ opened_ms, ...place }] = body.directories;
+  assert.deepEqual(place, { directory: "/p", worktree: "/p" });
+  assert.ok(opened_ms >= before && opened_ms <= Date.now());
   assert.deepEqual({ ...body.host, env: body.host.env.SOME_KEY },
     { name: "opencode", version: "1.18.33", pid: process.pid, executable: process.execPath, mode: "tui", home: os.homedir(), env: "v" });
 });

@@ -91,6 +91,10 @@ pub struct Directory {
     pub directory: String,
     /// The top of its working tree, as the host says.
     pub worktree: String,
+    /// When its instance was opened, in milliseconds since 1970: what ran there before has ended then. 0
+    /// where it is not told.
+    #[serde(default)]
+    pub opened_ms: i64,
 }
 
 /// A root session that the process owns.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use brigade_agents::opencode::{
     AbortVerdict, Fenced, Progress as Doing, Refusal, RunLog, Signal, Usage,
 };
-use brigade_core::delegation::{Command, StopCause};
+use brigade_core::delegation::{Command, Event, StopCause};
 use brigade_core::id::{Attempt, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::ShellRule;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::run::wait_gone;
-use super::{Engine, Entry};
+use super::{Engine, Entry, RETRY};
 use crate::failpoint;
 use crate::hosts::{Connection, lock};
 
@@ -75,9 +75,31 @@ impl Log {
     }
 
     /// Whether the host has closed the directory since the attempt began, even if it is open again.
-    fn closed(&self, connection: &Connection) -> bool {
+    fn closed(&self, connection: &Connection, began_ms: i64) -> bool {
         let disposals = self.engine.hub().disposals(&self.process, &self.directory);
-        disposals > self.disposals || !connection.serves(&self.directory)
+        disposals > self.disposals
+            || !connection.serves(&self.directory)
+            // What an earlier daemon has heard, or nobody, shows in when it was opened again.
+            || connection.opened_ms(&self.directory) > began_ms
+    }
+
+    /// When the attempt began, in milliseconds since 1970.
+    async fn began_ms(&self) -> i64 {
+        let mut pause = RETRY.0;
+        let events = loop {
+            match self.engine.store().timeline(&self.entry.id).await {
+                Ok(events) => break events,
+                Err(error) => {
+                    tracing::warn!(id = %self.entry.id, %error, "the store did not tell when the attempt began; asking again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
+                }
+            }
+        };
+        let began = events.iter().rev().find(
+            |row| matches!(row.event, Event::Started { attempt, .. } if attempt == self.attempt),
+        );
+        began.map_or(i64::MAX, |row| row.at.as_millisecond())
     }
 
     async fn fenced(&self) -> Result<(), Fenced> {
@@ -208,12 +230,16 @@ impl RunLog for Log {
                 why = &mut gone => return interrupted(&why),
                 () = tokio::time::sleep(ABORT_GRACE) => {}
             }
+            let began = tokio::select! {
+                why = &mut gone => return interrupted(&why),
+                began = self.began_ms() => began,
+            };
             loop {
                 let connection = tokio::select! {
                     why = &mut gone => return interrupted(&why),
                     connection = self.engine.hub().connected(&self.process) => connection,
                 };
-                if self.closed(&connection) {
+                if self.closed(&connection, began) {
                     return interrupted("its host closed the directory");
                 }
                 let alive = tokio::select! {
@@ -221,7 +247,7 @@ impl RunLog for Log {
                     alive = connection.ping() => alive,
                 };
                 if alive {
-                    return if self.closed(&connection) {
+                    return if self.closed(&connection, began) {
                         interrupted("its host closed the directory")
                     } else {
                         AbortVerdict::ByPerson

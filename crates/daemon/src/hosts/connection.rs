@@ -24,6 +24,8 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 pub(crate) struct ServedDirectory {
     /// As the bridge named it.
     pub(crate) directory: String,
+    /// When its instance was opened, in milliseconds since 1970; 0 where that is not known.
+    pub(crate) opened_ms: i64,
     /// Its agents, once the host has told.
     pub(crate) catalogue: Option<Catalogue>,
 }
@@ -75,6 +77,7 @@ impl Connection {
             .map(|dir| {
                 let served = ServedDirectory {
                     directory: dir.directory.clone(),
+                    opened_ms: dir.opened_ms,
                     catalogue: None,
                 };
                 (dir.directory, served)
@@ -164,12 +167,15 @@ impl Connection {
 
     /// A directory was initialised in the host.
     pub(crate) fn open_directory(&self, directory: Directory) {
+        let opened_ms = directory.opened_ms;
         lock(&self.directories)
             .entry(directory.directory.clone())
             .or_insert(ServedDirectory {
                 directory: directory.directory,
+                opened_ms,
                 catalogue: None,
-            });
+            })
+            .opened_ms = opened_ms;
     }
 
     /// A directory's instance was disposed.
@@ -185,6 +191,14 @@ impl Connection {
     /// Whether it serves this directory.
     pub(crate) fn serves(&self, directory: &str) -> bool {
         lock(&self.directories).contains_key(directory)
+    }
+
+    /// When the directory's instance was opened, in milliseconds since 1970; 0 where that is not known.
+    pub(crate) fn opened_ms(&self, directory: &str) -> i64 {
+        let directories = lock(&self.directories);
+        directories
+            .get(directory)
+            .map_or(0, |served| served.opened_ms)
     }
 
     /// The agents of a directory, if the host has told.

@@ -31,88 +31,100 @@ impl History {
     }
 
     pub(super) fn act(&mut self) {
+        self.recover();
         let Some(at) = self.living() else {
             self.start_host("tui");
             return;
         };
-        match self.below(34) {
-            0..=8 => self.delegate(at),
-            9..=12 => {
+        match self.below(38) {
+            0..=11 => self.delegate(at),
+            12..=15 => {
                 if self.gates > 0 {
                     let gate = self.below(self.gates) + 1;
                     self.world.open(&format!("g{gate}"));
                 }
             }
-            13..=15 => self.person(at),
-            16..=17 => self.read(at),
-            18 => self.cancel(),
-            19 => self.cut(at),
-            20..=21 => self.crash(),
-            22 => {
+            16..=18 => self.person(at),
+            19..=20 => self.read(at),
+            21 => self.cancel(),
+            22 => self.cut(at),
+            23 => self.crash(),
+            24..=25 => {
                 let all: Vec<usize> = (0..self.hosts.len())
                     .filter(|at| self.hosts[*at].alive)
                     .collect();
                 let which = all[self.pick(all.len())];
                 self.kill(which);
             }
-            23 => {
+            26..=27 => self.leaves(at),
+            28 => {
                 let host = &mut self.hosts[at];
-                if !host.suspended && host.leaving.is_none() {
-                    host.leaving = Some(Leaving::Aborting { quits: true });
-                    host.direct.aborts_all();
-                    self.note(format!("{} quits", self.hosts[at].direct.name()));
-                }
+                host.suspended = host.leaving.is_none();
+                self.note(format!("{} is suspended", self.hosts[at].direct.name()));
             }
-            24 => {
-                let host = &mut self.hosts[at];
-                if !host.suspended && host.leaving.is_none() {
-                    host.leaving = Some(Leaving::Aborting { quits: false });
-                    host.direct.aborts_all();
-                    self.note(format!("{} reloads", self.hosts[at].direct.name()));
-                }
-            }
-            25 => {
-                let host = &mut self.hosts[at];
-                host.suspended = host.leaving.is_none() && !host.suspended;
-                let (name, suspended) = (host.direct.name().to_owned(), host.suspended);
-                self.note(format!("{name} is suspended: {suspended}"));
-            }
-            26 => {
-                let host = &mut self.hosts[at];
-                host.offline = !host.offline;
-                let offline = host.offline;
-                self.note(format!(
-                    "{} is offline: {offline}",
-                    self.hosts[at].direct.name()
-                ));
-                if offline {
-                    self.cut(at);
-                }
-            }
-            27 | 28 => self.ail(),
             29 => {
+                self.hosts[at].offline = true;
+                self.note(format!("{} is offline", self.hosts[at].direct.name()));
+                self.cut(at);
+            }
+            30..=31 => self.ail(),
+            32 => {
                 let minutes = i64::try_from(self.below(480)).unwrap() - 240;
                 self.ground.clock.advance(minutes * 60_000);
+                self.deeds.back |= minutes < 0;
                 self.note(format!("the clock jumps by {minutes} minutes"));
             }
-            30 => self.abort(at),
-            31 => {
+            33 => self.abort(at),
+            34 => {
                 if self.chance(20) {
                     self.ground.yard.refuse();
                 }
                 let mode = ["tui", "run", "serve"][self.pick(3)];
                 self.start_host(mode);
             }
-            32 => {
+            35 => {
                 if self.chance(20) {
                     self.delete(at);
                 }
             }
             _ => {
-                let ms = [5_000, 40_000, 400_000, 1_000_000][self.pick(4)];
+                let ms = [5_000, 40_000, 130_000, 400_000, 1_000_000][self.pick(5)];
                 self.pass(Duration::from_millis(ms));
             }
         }
+    }
+
+    /// Nothing stays bad for ever.
+    fn recover(&mut self) {
+        for at in 0..self.hosts.len() {
+            let host = &self.hosts[at];
+            if host.suspended && self.chance(25) {
+                self.hosts[at].suspended = false;
+                self.note(format!("{} goes on", self.hosts[at].direct.name()));
+            }
+            let host = &self.hosts[at];
+            if host.offline && !host.worker && self.chance(25) {
+                self.hosts[at].offline = false;
+                self.note(format!("{} is online", self.hosts[at].direct.name()));
+            }
+        }
+        if self.chance(20) && std::mem::take(&mut self.ill) {
+            *lock(&self.ground.ills) = Ills::default();
+            self.note("the disk is well".to_owned());
+        }
+    }
+
+    /// A host quits, or disposes of its directory: what runs there is aborted first.
+    fn leaves(&mut self, at: usize) {
+        let quits = self.chance(60);
+        let host = &mut self.hosts[at];
+        if host.suspended || host.leaving.is_some() {
+            return;
+        }
+        host.leaving = Some(Leaving::Aborting { quits });
+        host.direct.aborts_all();
+        let how = if quits { "quits" } else { "reloads" };
+        self.note(format!("{} {how}", self.hosts[at].direct.name()));
     }
 
     fn delegate(&mut self, at: usize) {
@@ -192,7 +204,7 @@ impl History {
         self.begin_tool(at, &session, Kind::Read { id, confirm });
     }
 
-    fn cancel(&mut self) {
+    pub(super) fn cancel(&mut self) {
         if !self.serves() {
             return;
         }
@@ -242,7 +254,8 @@ impl History {
     /// The disk falls ill, or recovers.
     fn ail(&mut self) {
         let percent = [30, 100][self.pick(2)];
-        let ills = match self.below(7) {
+        self.ill = true;
+        let ills = match self.below(5) {
             0 => Ills {
                 writes: percent,
                 ..Ills::default()
@@ -259,12 +272,11 @@ impl History {
                 reads: 30,
                 ..Ills::default()
             },
-            4 => Ills {
+            _ => Ills {
                 writes: percent,
                 files: percent,
                 ..Ills::default()
             },
-            _ => Ills::default(),
         };
         self.note(format!("the disk: {ills:?}"));
         *lock(&self.ground.ills) = ills;

@@ -9,14 +9,14 @@ use brigade_os::process::ProcessId;
 use brigade_protocol::tools::Answer;
 use brigade_store::simulation::Disk;
 use brigade_testkit::FakeClock;
-use brigade_testkit::simulated::{Confirm, Fault, World};
+use brigade_testkit::simulated::{Confirm, Fault, State, World};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
 
 use super::DIRECTORY;
 use super::host::{Host, Leaving, Micro};
-use super::judge::Judge;
+use super::judge::{Figures, Judge};
 use super::life::{Ground, Life};
 use crate::config::Configs;
 use crate::hosts::Connection;
@@ -24,7 +24,7 @@ use crate::http::Failure;
 use crate::processes::Processes;
 
 /// How many things happen in each history.
-const ACTIONS: u64 = 34;
+const ACTIONS: u64 = 30;
 /// The gate that is always open: what is behind it happens a moment later.
 const MOMENT: &str = "moment";
 
@@ -57,6 +57,10 @@ pub(super) struct Deeds {
     pub(super) deleted: BTreeSet<String>,
     /// Results that reached a call of the parent's own.
     pub(super) handed: BTreeSet<String>,
+    /// A request may have been carried out long after it was given up.
+    pub(super) late: bool,
+    /// The clock went back.
+    pub(super) back: bool,
     /// How much time has passed.
     pub(super) passed: Duration,
 }
@@ -82,6 +86,7 @@ pub(super) struct Outcome {
     pub(super) delegations: usize,
     pub(super) lives: u64,
     pub(super) kills: u64,
+    pub(super) figures: Figures,
     pub(super) wrong: Vec<String>,
     pub(super) trace: Vec<String>,
 }
@@ -103,17 +108,19 @@ pub(super) struct History {
     pub(super) dangling: Vec<Arc<Connection>>,
     connections: u64,
     pub(super) gates: u64,
+    pub(super) ill: bool,
     /// How many of a hundred requests go wrong.
     pub(super) faults: u64,
     pub(super) wrong: Vec<String>,
 }
 
 impl History {
-    pub(super) fn run(seed: u64, disk: &Disk, folder: &Path, configs: &Configs) -> Outcome {
+    /// A history in which nothing has happened yet.
+    pub(super) fn new(seed: u64, disk: &Disk, folder: &Path, configs: &Configs) -> Self {
         let world = Arc::new(World::new(DIRECTORY));
         world.open(MOMENT);
         let clock = FakeClock::at(world.epoch());
-        let mut history = Self {
+        Self {
             ground: Ground::new(disk, folder, configs, clock, seed),
             world,
             hosts: Vec::new(),
@@ -130,35 +137,40 @@ impl History {
             dangling: Vec::new(),
             connections: 0,
             gates: 0,
+            ill: false,
             faults: 0,
             wrong: Vec::new(),
-        };
+        }
+    }
+
+    /// One by chance, from its beginning to its end.
+    pub(super) fn run(seed: u64, disk: &Disk, folder: &Path, configs: &Configs) -> Outcome {
+        let mut history = Self::new(seed, disk, folder, configs);
         history.play();
+        if !history.wrong.is_empty() {
+            let world = history.world.read(State::dump);
+            history.note(world);
+        }
         Outcome {
             delegations: history.deeds.known.len(),
             lives: history.lives,
             kills: history.kills,
+            figures: history.judge.figures(),
             wrong: history.wrong,
             trace: history.trace,
         }
     }
 
     fn play(&mut self) {
+        self.begin();
         self.faults = [0, 2, 6, 15][self.pick(4)];
-        self.start_host("tui");
-        self.start_host("serve");
-        for at in 0..2 {
-            let root = self.world.root();
-            self.hosts[at].direct.person(&root, "hello");
-            self.roots.push(root);
-        }
         for _ in 0..ACTIONS {
             self.act();
-            let steps = self.below(24);
+            let steps = self.below(60);
             for _ in 0..steps {
                 self.micro();
             }
-            if self.chance(25) {
+            if self.chance(20) {
                 let ms = [1, 30, 300, 2_000, 12_000][self.pick(5)];
                 self.pass(Duration::from_millis(ms));
             }
@@ -168,6 +180,18 @@ impl History {
             }
         }
         self.settle();
+    }
+
+    /// Two hosts, each with a session of its own.
+    pub(super) fn begin(&mut self) {
+        self.start_host("tui");
+        self.start_host("serve");
+        for at in 0..2 {
+            let root = self.world.root();
+            self.hosts[at].direct.person(&root, "hello");
+            self.roots.push(root);
+        }
+        self.quiet();
     }
 
     pub(super) fn below(&mut self, limit: u64) -> u64 {
@@ -244,6 +268,21 @@ impl History {
                 }
             }
         }
+        if time >= Duration::from_millis(100) {
+            // What a host has accepted is stored within this time.
+            for host in self
+                .hosts
+                .iter()
+                .filter(|host| host.alive && !host.suspended)
+            {
+                for which in (0..host.direct.going_on()).rev() {
+                    host.direct.go_on(which);
+                }
+            }
+        }
+        // The daemon gives a request up after 35 s, and the host carries it out all the same.
+        let waits = |host: &Host| host.alive && host.direct.waiting() > 0;
+        self.deeds.late |= time >= Duration::from_secs(30) && self.hosts.iter().any(waits);
         self.tend_servers();
         self.note(format!("{} ms pass", time.as_millis()));
         self.serves();
@@ -335,7 +374,7 @@ impl History {
             }
             Some(Leaving::Disposed { quits: false }) => {
                 host.leaving = None;
-                host.direct.opens();
+                host.direct.opens(self.ground.clock.millis());
                 self.note(format!("{name} opens its directory again"));
             }
             Some(Leaving::Disposed { quits: true }) => self.kill(at),
@@ -373,13 +412,14 @@ impl History {
         {
             host.offline = false;
             if !host.direct.is_open() {
-                host.direct.opens();
+                host.direct.opens(self.ground.clock.millis());
             }
         }
     }
 
     /// One small step of somebody.
     pub(super) fn micro(&mut self) {
+        self.ground.clock.advance(1);
         self.tend_servers();
         if self.chance(10)
             && let Some(host) = self.hosts.iter_mut().find(|host| !host.listening)

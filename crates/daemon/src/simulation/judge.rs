@@ -21,8 +21,20 @@ struct Told {
     runner: String,
     runs: bool,
     interruptions: u32,
+    own: u64,
     decided: Option<Outcome>,
     ended: bool,
+}
+
+/// What has happened, to see that enough does.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Figures {
+    pub(super) interruptions: u64,
+    /// Attempts on a server of Brigade's own.
+    pub(super) own: u64,
+    pub(super) offered: u64,
+    pub(super) woken: u64,
+    pub(super) cancelled: u64,
 }
 
 /// Watches a history.
@@ -34,9 +46,23 @@ pub(super) struct Judge {
     told: BTreeMap<i64, Told>,
     last: BTreeMap<i64, Standing>,
     drawn: u64,
+    offered: BTreeSet<i64>,
 }
 
 impl Judge {
+    pub(super) fn figures(&self) -> Figures {
+        let told = self.told.values();
+        let count =
+            |holds: &dyn Fn(&&Standing) -> bool| self.last.values().filter(holds).count() as u64;
+        Figures {
+            interruptions: told.clone().map(|one| u64::from(one.interruptions)).sum(),
+            own: told.map(|one| one.own).sum(),
+            offered: self.offered.len() as u64,
+            woken: count(&|one| one.wake.is_some()),
+            cancelled: count(&|one| one.delegation.state == Standstate::Cancelled),
+        }
+    }
+
     /// A number that no other piece of work has.
     pub(super) fn drawn(&mut self) -> u64 {
         self.drawn += 1;
@@ -61,7 +87,7 @@ impl Judge {
         let moment = world.read(State::moment);
         if moment != self.moment {
             self.moment = moment;
-            world.read(|state| self.look_at_world(state, wrong));
+            world.read(|state| self.look_at_world(state, deeds, wrong));
         }
     }
 
@@ -116,6 +142,9 @@ impl Judge {
                     ));
                 }
             }
+            if one.notice.as_deref() == Some("leased") {
+                self.offered.insert(one.order);
+            }
             let newly = record.state.is_terminal()
                 && !self
                     .last
@@ -129,7 +158,7 @@ impl Judge {
         Ok(())
     }
 
-    fn look_at_world(&self, state: &State, wrong: &mut Vec<String>) {
+    fn look_at_world(&self, state: &State, deeds: &Deeds, wrong: &mut Vec<String>) {
         let parents: BTreeSet<&str> = self
             .last
             .values()
@@ -154,6 +183,13 @@ impl Judge {
                 if at_work.len() > 1 {
                     wrong.push(format!("{} runs in {at_work:?}", child.id));
                 }
+                let mut answered = BTreeSet::new();
+                for message in child.messages.iter().filter(|m| m.info["finish"] == "stop") {
+                    let prompt = message.info["parentID"].as_str().unwrap_or_default();
+                    if !answered.insert(prompt) && !deeds.late {
+                        wrong.push(format!("{prompt} in {} was answered twice", child.id));
+                    }
+                }
                 let users = child.messages.iter().filter(|m| !m.is_assistant()).count();
                 let id = child.info["metadata"]["brigade"]["delegation"].as_str();
                 let before = prompts
@@ -174,6 +210,19 @@ impl Judge {
                     ));
                 }
             }
+        }
+    }
+
+    /// Parents that have an owner were woken without anybody's doing.
+    pub(super) fn woken<'a>(
+        &self,
+        world: &World,
+        deeds: &Deeds,
+        roots: impl IntoIterator<Item = &'a String>,
+        wrong: &mut Vec<String>,
+    ) {
+        for root in roots {
+            world.read(|state| judge_wakings(state, root, deeds, wrong));
         }
     }
 
@@ -206,7 +255,7 @@ impl Judge {
             }
         }
         for root in roots {
-            world.read(|state| judge_wakings(state, root, wrong));
+            world.read(|state| judge_wakings(state, root, deeds, wrong));
         }
     }
 }
@@ -220,8 +269,11 @@ impl Told {
         match event {
             Event::Registered => {}
             Event::Started {
-                attempt, runner, ..
+                attempt,
+                runner,
+                own,
             } => {
+                self.own += u64::from(*own);
                 if self.runs || self.decided.is_some() || attempt.0 != self.attempt.0 + 1 {
                     odd("it can't start");
                 }
@@ -244,7 +296,13 @@ impl Told {
                     .runner
                     .parse::<ProcessId>()
                     .is_ok_and(|process| ground.population.is_alive(&process));
-                if why.contains("is gone") && lives {
+                // Without the proof of the process's end only its own word counts.
+                let own_word = [
+                    "closed the directory",
+                    "never began",
+                    "stopped without an end",
+                ];
+                if lives && !own_word.iter().any(|word| why.contains(word)) {
                     odd("its host lives");
                 }
                 self.runs = false;
@@ -322,17 +380,22 @@ fn judge_end(one: &Standing, deeds: &Deeds, wrong: &mut Vec<String>) {
             // What was cut off is told to go on, and its model then says this.
             own || (!first && text.contains("\nok"))
         }
-        (Standstate::Cancelled, _) => wanted,
+        // Whether a directory was opened before or after is told by the clock alone where a daemon has died.
+        (Standstate::Cancelled, _) => wanted || deeds.back,
         (Standstate::Timeout, _) => deeds.passed >= Duration::from_secs(15 * 60),
         (_, Reason::Stalled { .. }) => deeds.passed >= Duration::from_secs(6 * 60),
         (_, Reason::Lost { attempts, .. }) => *attempts == record.spec.max_attempts,
+        // The parent may be gone before anybody tells.
+        (_, Reason::HostError { message }) => {
+            deeds.deleted.contains(known.root.as_str()) && message.contains("404")
+        }
         (_, Reason::ProviderError { .. }) => known.script == Script::Fails,
         (_, Reason::EmptyAnswer) => known.script == Script::Empty,
         _ => false,
     };
     if !fits {
         wrong.push(format!(
-            "{id} ({known:?}) ended as {outcome:?} in attempt {}: {text}",
+            "{id} in {child} ({known:?}) ended as {outcome:?} in attempt {}: {text}",
             record.attempt
         ));
     }
@@ -342,13 +405,13 @@ fn judge_end(one: &Standing, deeds: &Deeds, wrong: &mut Vec<String>) {
             by: Actor::PersonInHost
         }
     );
-    if by_child && !deeds.stopped.contains(&child) {
+    if by_child && !deeds.stopped.contains(&child) && !deeds.back {
         wrong.push(format!("{id}: nobody has stopped its child"));
     }
 }
 
 /// Each notice was seen by a model, and no message that is not a person's was answered twice by one process.
-fn judge_wakings(state: &State, root: &str, wrong: &mut Vec<String>) {
+fn judge_wakings(state: &State, root: &str, deeds: &Deeds, wrong: &mut Vec<String>) {
     let messages = state.messages(root);
     for (at, message) in messages.iter().enumerate() {
         let mut parts = message.parts.iter();
@@ -359,7 +422,8 @@ fn judge_wakings(state: &State, root: &str, wrong: &mut Vec<String>) {
         }
         let mut answered_by = BTreeSet::new();
         for request in state.requests_of(root) {
-            if request.answers == message.id() && !answered_by.insert(&request.process) {
+            let again = request.answers == message.id() && !answered_by.insert(&request.process);
+            if again && !deeds.late {
                 wrong.push(format!(
                     "{} in {root} was answered again by {}",
                     message.id(),

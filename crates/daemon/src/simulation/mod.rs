@@ -6,6 +6,7 @@
 //! what happens in it.
 
 mod acts;
+mod found;
 mod history;
 mod host;
 mod judge;
@@ -109,12 +110,17 @@ fn whatever_happens_what_must_hold_holds() {
         .collect();
     let seconds = began.elapsed().as_secs_f64();
     let figures = format!(
-        "{} histories from seed {first} in {seconds:.1} s ({:.0} a minute): {} delegations, {} daemons, {} hosts killed; {} failed",
+        "{} histories from seed {first} in {seconds:.1} s ({:.0} a minute): {} delegations, {} daemons, {} hosts killed, {} attempts interrupted, {} on own servers, {} cancelled, {} notices offered, {} wakings; {} failed",
         outcomes.len(),
         outcomes.len() as f64 / seconds * 60.0,
         sum(|one| one.delegations as u64),
         sum(|one| one.lives),
         sum(|one| one.kills),
+        sum(|one| one.figures.interruptions),
+        sum(|one| one.figures.own),
+        sum(|one| one.figures.cancelled),
+        sum(|one| one.figures.offered),
+        sum(|one| one.figures.woken),
         failed.len(),
     );
     let mut said = figures;

@@ -58,6 +58,12 @@ impl History {
         }) {
             return self.stuck("were not told to a parent with an owner");
         }
+        if self.wrong.is_empty() {
+            let mut wrong = std::mem::take(&mut self.wrong);
+            self.judge
+                .woken(&self.world, &self.deeds, &owned, &mut wrong);
+            self.wrong = wrong;
+        }
         let last = self
             .hosts
             .iter()
@@ -182,15 +188,8 @@ impl History {
                         self.hosts[at].direct.go_on(which);
                     }
                 }
-                let mut more = true;
-                while more {
-                    let micros = self.hosts[at].micros(served);
-                    let next = micros.iter().find(|micro| **micro != Micro::GoOn).copied();
-                    if let Some(micro) = next {
-                        self.host_does(at, micro);
-                        busy = true;
-                    }
-                    more = next.is_some();
+                while self.host_goes_on(at, served) {
+                    busy = true;
                 }
             }
             for at in (0..self.tools.len()).rev() {
@@ -204,5 +203,15 @@ impl History {
             }
         }
         self.wrong.push("it never comes to rest".to_owned());
+    }
+
+    /// A host does the first thing that there is to do but for its models' turns. False if there is none.
+    fn host_goes_on(&mut self, at: usize, served: bool) -> bool {
+        let micros = self.hosts[at].micros(served);
+        let next = micros.into_iter().find(|micro| *micro != Micro::GoOn);
+        if let Some(micro) = next {
+            self.host_does(at, micro);
+        }
+        next.is_some()
     }
 }

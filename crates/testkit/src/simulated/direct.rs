@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use brigade_protocol::bridge::{Down, Register, Up};
+use brigade_protocol::bridge::{Activity, Down, Register, Up};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -230,15 +230,20 @@ impl DirectHost {
     pub fn disposes(&self) {
         self.inner.bridge.update(|bridge| {
             bridge.disposed = true;
-            bridge.roots.clear();
+            for root in bridge.roots.values_mut() {
+                root.busy = false;
+                root.tools.clear();
+                root.activity = Activity::Idle;
+            }
             let directory = bridge.directory.clone();
             bridge.send(Up::Disposed { directory });
         });
     }
 
-    /// The directory is there again.
-    pub fn opens(&self) {
+    /// The directory is there again, opened at this time (in milliseconds since 1970).
+    pub fn opens(&self, at_ms: i64) {
         self.inner.bridge.update(|bridge| {
+            bridge.opened_ms = at_ms;
             bridge.disposed = false;
             if let Some(directory) = bridge.opened() {
                 bridge.send(Up::Opened(directory));

@@ -46,6 +46,8 @@ pub(super) struct BridgeState {
     pub(super) link: Option<Link>,
     /// Who carries what is said on it; none where that is the test itself.
     pub(super) client: Option<Client>,
+    /// When the directory's instance was opened; 0 for what is not told.
+    pub(super) opened_ms: i64,
     /// The directory's instance is gone.
     pub(super) disposed: bool,
     /// Kept away from the daemon by the test.
@@ -150,6 +152,7 @@ impl BridgeState {
         (!self.disposed).then(|| Directory {
             directory: self.directory.clone(),
             worktree: self.directory.clone(),
+            opened_ms: self.opened_ms,
         })
     }
 

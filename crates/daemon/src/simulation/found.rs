@@ -1,0 +1,112 @@
+//! What histories have found, each by itself.
+
+use std::path::Path;
+use std::time::Duration;
+
+use brigade_core::delegation::{Phase, State};
+use brigade_store::simulation::{Disk, Standing};
+
+use super::history::{History, Kind, Known, Script};
+use super::host::Micro;
+use super::life::Ills;
+use crate::config::Configs;
+use crate::hosts::lock;
+
+/// A history that goes as the test says, with two hosts in one session each.
+fn staged(test: impl FnOnce(&mut History)) {
+    let folder = super::folder();
+    let disk = Disk::new().unwrap();
+    let configs = Configs::load(Path::new("/nonexistent/config.toml")).unwrap();
+    let mut history = History::new(1, &disk, folder.path(), &configs);
+    history.begin();
+    test(&mut history);
+    assert!(
+        history.wrong.is_empty(),
+        "{:?}\n{:#?}",
+        history.wrong,
+        history.trace
+    );
+}
+
+impl History {
+    /// Has the first host's session delegate this, and waits until everything that follows is done.
+    fn delegated(&mut self, body: &str) -> Standing {
+        let root = self.roots[0].clone();
+        let known = Known {
+            root: root.clone(),
+            word: "done".to_owned(),
+            script: Script::Says,
+        };
+        let prompt = format!("Piece of work\n{body}");
+        self.begin_tool(0, &root, Kind::Delegate { prompt, known });
+        self.quiet();
+        self.standing()
+    }
+
+    fn standing(&self) -> Standing {
+        self.ground.disk.standings().unwrap().remove(0)
+    }
+
+    fn owner_lives(&self) -> bool {
+        let hub = self.life.as_ref().unwrap().api.engine.hub();
+        hub.owner(&self.roots[0])
+            .is_none_or(|owner| hub.processes().is_alive(&owner.process))
+    }
+}
+
+#[test]
+fn a_batch_heard_after_its_connections_end_makes_nobody_an_owner() {
+    staged(|history| {
+        let root = history.roots[0].clone();
+        history.hosts[0]
+            .direct
+            .person(&root, "@stream g\n@say done");
+        history.host_does(0, Micro::Post);
+        history.life.as_ref().unwrap().run(1);
+        // On its way when the process ends, and heard only after that was noticed.
+        history.kill(0);
+        history.notice_cut();
+        history.quiet();
+        assert!(history.owner_lives());
+    });
+}
+
+#[test]
+fn a_wish_that_could_not_be_stored_takes_no_place_in_the_order() {
+    staged(|history| {
+        let running = history.delegated("@stream g\n@say done");
+        assert_eq!(running.delegation.phase, Phase::Working);
+        let full = Ills {
+            writes: 100,
+            ..Ills::default()
+        };
+        *lock(&history.ground.ills) = full;
+        history.cancel();
+        history.quiet();
+        *lock(&history.ground.ills) = Ills::default();
+        history.kill(0);
+        history.world.open("g");
+        let ended = history.settled(|_, one| one.delegation.state.is_terminal());
+        assert!(ended, "{:?}", history.standing().delegation.phase);
+        assert_eq!(history.standing().delegation.state, State::Complete);
+    });
+}
+
+#[test]
+fn what_a_reload_aborts_is_no_persons_wish_even_if_no_daemon_has_heard_of_it() {
+    staged(|history| {
+        let running = history.delegated("@stream g\n@say done");
+        let child = running.delegation.child.unwrap().to_string();
+        history.pass(Duration::from_millis(50));
+        history.crash();
+        history.hosts[0].direct.aborts_all();
+        history.hosts[0].direct.disposes();
+        history.hosts[0].direct.opens(history.ground.clock.millis());
+        history.world.open("g");
+        let ended = history.settled(|_, one| one.delegation.state.is_terminal());
+        assert!(ended, "{:?}", history.standing().delegation.phase);
+        let record = history.standing().delegation;
+        assert_eq!((record.state, record.attempt.0), (State::Complete, 2));
+        assert_eq!(record.child.unwrap().as_str(), child);
+    });
+}
