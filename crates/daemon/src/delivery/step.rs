@@ -130,7 +130,7 @@ impl Delivery {
                 .is_some_and(|process| self.0.hub.of_process(&process).is_some())
                 && voice.is_none_or(|voice| voice.activity != Activity::Idle);
             // So is the message that wakes.
-            let wakes = voice.is_some_and(|voice| self.is_waking(&notice.delegation, voice));
+            let wakes = self.is_waking(&notice.delegation);
             if in_a_message || wakes {
                 settled = false;
             } else {

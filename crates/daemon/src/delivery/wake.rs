@@ -18,6 +18,8 @@ use crate::processes::Processes;
 /// How long a waking that the host has accepted may go without any sign before the session is read for
 /// it; measured: the session is busy 60 to 100 ms after.
 const PROOF: Duration = Duration::from_secs(10);
+/// How long after it has accepted a message the host may take to store it; measured: 60 to 100 ms.
+const STORED: Duration = Duration::from_millis(500);
 /// How often a parent is asked in vain before it is left asleep: its own model or agent is broken then,
 /// and the person will see it.
 const TRIES: u32 = 3;
@@ -78,8 +80,11 @@ impl Delivery {
                 if let Some(woken) = state.woken.get_mut(&wake.delegation) {
                     woken.connection.clear();
                     woken.tries -= 1;
+                    woken.at = Instant::now();
                 }
             }
+            drop(state);
+            self.poke_after(parent, STORED);
             return Err(error.into());
         }
         failpoint::pass("waking-sent");
@@ -88,16 +93,18 @@ impl Delivery {
         Ok(())
     }
 
-    /// Whether a waking that this delegation's end made due is on its way: to this host, or in another one
-    /// that lives, is out of reach, and may still carry it out.
-    pub(super) fn is_waking(&self, id: &DelegationId, voice: &Voice) -> bool {
+    /// Whether a waking that this delegation's end made due is on its way: in whichever host has accepted it and
+    /// may store it in a moment, or in one that lives, is out of reach, and may still carry it out. That another
+    /// process owns the session by now changes nothing about it.
+    pub(super) fn is_waking(&self, id: &DelegationId) -> bool {
         let Some(woken) = lock(&self.0.state).woken.get(id).cloned() else {
             return false;
         };
-        let here = woken.connection == voice.connection.id && woken.at.elapsed() < PROOF;
-        here || (woken.process != voice.connection.process
-            && self.0.hub.of_process(&woken.process).is_none()
-            && self.0.hub.processes().is_alive(&woken.process))
+        match self.0.hub.of_process(&woken.process) {
+            Some(now) if now.id == woken.connection => woken.at.elapsed() < PROOF,
+            Some(_) => woken.at.elapsed() < STORED,
+            None => self.0.hub.processes().is_alive(&woken.process),
+        }
     }
 
     /// Wakes the parent for notices that stand in its session already, with no model request since.
@@ -129,7 +136,7 @@ impl Delivery {
                 .any(|message| tail.answered(message))
             {
                 self.woke(wake).await?;
-            } else if self.is_waking(&wake.delegation, voice) {
+            } else if self.is_waking(&wake.delegation) {
                 // That request will see everything that is stored by now.
                 return Ok(());
             } else if self.is_hopeless(&wake.delegation) {
