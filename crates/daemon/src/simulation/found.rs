@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use brigade_core::delegation::{Phase, State};
 use brigade_store::simulation::{Disk, Standing};
+use brigade_testkit::simulated::Fault;
 
 use super::history::{History, Kind, Known, Script};
 use super::host::Micro;
@@ -108,5 +109,43 @@ fn what_a_reload_aborts_is_no_persons_wish_even_if_no_daemon_has_heard_of_it() {
         let record = history.standing().delegation;
         assert_eq!((record.state, record.attempt.0), (State::Complete, 2));
         assert_eq!(record.child.unwrap().as_str(), child);
+    });
+}
+
+#[test]
+fn a_prompt_that_a_host_takes_in_as_it_wakes_is_not_posted_again() {
+    staged(|history| {
+        let root = history.roots[0].clone();
+        let known = Known {
+            root: root.clone(),
+            word: "done".to_owned(),
+            script: Script::Says,
+        };
+        let prompt = "Piece of work\n@say done".to_owned();
+        history.begin_tool(0, &root, Kind::Delegate { prompt, known });
+        // Suspended with the prompt in its queue, until the daemon has given it up and looks for it.
+        while !history.hosts[0].direct.is_prompt(0) {
+            history.step(0);
+        }
+        history.hosts[0].suspended = true;
+        history.pass(Duration::from_secs(50));
+        history.hosts[0].suspended = false;
+        while history.hosts[0].direct.waiting() < 2 {
+            history.host_does(0, Micro::Take);
+        }
+        let moment = Fault::Accepted("moment".to_owned());
+        history.hosts[0].direct.carry_out(0, Some(&moment));
+        while history.hosts[0].direct.waiting() > 0 {
+            history.host_does(0, Micro::Carry);
+        }
+        let ended = history.settled(|_, one| one.delegation.state.is_terminal());
+        assert!(ended, "{:?}", history.standing().delegation.phase);
+        let posts = history.world.read(|state| {
+            let calls = state.calls.iter();
+            calls
+                .filter(|call| call.line.contains("prompt_async") && !call.line.contains(&root))
+                .count()
+        });
+        assert_eq!(posts, 1);
     });
 }

@@ -281,7 +281,7 @@ impl History {
             }
         }
         // The daemon gives a request up after 35 s, and the host carries it out all the same.
-        let waits = |host: &Host| host.alive && host.direct.waiting() > 0;
+        let waits = |host: &Host| host.alive && host.is_asked();
         self.deeds.late |= time >= Duration::from_secs(30) && self.hosts.iter().any(waits);
         self.tend_servers();
         self.note(format!("{} ms pass", time.as_millis()));

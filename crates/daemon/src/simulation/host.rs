@@ -131,6 +131,12 @@ impl Host {
         self.alive && !self.suspended && self.wire.is_some()
     }
 
+    /// Whether something has been asked of it that it has not done yet.
+    pub(super) fn is_asked(&self) -> bool {
+        let wire = self.wire.as_ref();
+        self.direct.waiting() > 0 || wire.is_some_and(|wire| !wire.stream.is_empty())
+    }
+
     pub(super) fn is_transient(&self) -> bool {
         self.direct.is_transient()
     }

@@ -81,7 +81,7 @@ impl History {
         self.judge
             .conclude(&self.world, &self.deeds, &self.roots, &mut wrong);
         // What has failed and is needed no more is forgotten with the pause before the next try.
-        self.pass(Duration::from_secs(61));
+        self.pass(Duration::from_secs(301));
         self.quiet();
         if let Some(life) = &self.life {
             let engine = &life.api.engine;
@@ -213,5 +213,14 @@ impl History {
             self.host_does(at, micro);
         }
         next.is_some()
+    }
+
+    /// The daemon goes on, and then a host by one step.
+    pub(super) fn step(&mut self, at: usize) {
+        if let Some(life) = &self.life {
+            life.pass(Duration::from_millis(1));
+        }
+        let served = self.serves();
+        self.host_goes_on(at, served);
     }
 }

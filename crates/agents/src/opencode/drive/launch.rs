@@ -1,5 +1,7 @@
 //! From nothing, or from wherever it stood, to a child that is prompted exactly once.
 
+use std::time::Duration;
+
 use brigade_core::delegation::RunEnd;
 use brigade_core::id::SessionId;
 use serde_json::json;
@@ -11,6 +13,9 @@ use crate::opencode::id::fixed_message_id;
 use crate::opencode::judge::{Evidence, Verdict, judge, partial_of, usage_of};
 use crate::opencode::message::{Message, Usage};
 use crate::opencode::types::{ApiError, Child, PromptBody, PromptModel, Status};
+
+/// How long after it has accepted a prompt the host may take to store it; measured: 60 to 100 ms.
+const STORED: Duration = Duration::from_millis(500);
 
 /// What the child holds of this delegation.
 enum Found {
@@ -275,18 +280,26 @@ impl Driver {
             }
             tracing::warn!(delegation = %self.spec.delegation, %error, "prompting failed, looking for the prompt");
             self.pause(&mut backoff).await?;
-            if in_doubt(&error)
-                && !self
-                    .messages(&id, std::slice::from_ref(&part))
-                    .await?
-                    .is_empty()
-            {
-                return Ok(());
+            if in_doubt(&error) {
+                if self.stands(&id, &part).await? {
+                    return Ok(());
+                }
+                // One that was suspended has perhaps only now accepted it, and stores it in a moment.
+                self.hearing(tokio::time::sleep(STORED)).await?;
+                if self.stands(&id, &part).await? {
+                    return Ok(());
+                }
             }
             if not_sent(&error) {
                 self.leave_if_stopped()?;
             }
         }
+    }
+
+    /// Whether the prompt is stored.
+    async fn stands(&mut self, child: &SessionId, part: &String) -> Result<bool, Exit> {
+        let found = self.messages(child, std::slice::from_ref(part)).await?;
+        Ok(!found.is_empty())
     }
 
     async fn touch(&mut self, child: &SessionId) -> Result<(), Exit> {
