@@ -76,9 +76,9 @@ async fn an_ask_that_still_arises_is_refused_in_words_and_counted() {
     let Rig { sandbox, .. } = rig;
     let rig = Rig::serve(sandbox).await;
 
+    // It goes on in a server of Brigade's own, whose asks are heard there alone: they are counted below.
     let (shown, artifact) = rig.ends_as(&id, "complete").await;
     assert_eq!(answer(&artifact), "I went on without.");
-    assert_eq!(asked(&rig), 2, "the host did ask");
     let told = rig.told(&shown);
     let [read, question] = &told[..] else {
         panic!("{told:#?}");
@@ -92,7 +92,6 @@ async fn an_ask_that_still_arises_is_refused_in_words_and_counted() {
     assert_eq!(shown["progress"]["refused"], 2, "{shown:#}");
     let text = rig.sandbox.brigade(&["show", &id]).await.unwrap().stdout;
     assert!(text.contains("2 permission asks"), "{text}");
-    assert_eq!(rig.server.permissions().await.unwrap(), Vec::<Value>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

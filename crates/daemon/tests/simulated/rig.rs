@@ -66,8 +66,13 @@ pub(crate) struct Rig {
 /// Sends a signal to a process of this test's.
 #[cfg(target_os = "linux")]
 pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, signal).unwrap();
+    use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+    if signal == Signal::STOP {
+        // It is one of ours; until the system has told of its halt it may still do something.
+        waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+    }
 }
 
 pub(crate) fn dirs_in(folder: &Path) -> Dirs {
