@@ -162,8 +162,8 @@ fn bridge_tests() -> Result<Vec<String>> {
 
 /// Reads the line in which nextest, cargo test or Node says how its tests went.
 fn counted(line: &str) -> Option<Count> {
-    let plain = without_colours(line);
-    let plain = plain.trim();
+    let whole = without_colours(line);
+    let plain = whole.trim();
     let before = |word: &str| -> Option<u64> {
         plain.split([',', ';', ':', '.']).find_map(|part| {
             let (number, rest) = part.trim().split_once(' ')?;
@@ -182,7 +182,8 @@ fn counted(line: &str) -> Option<Count> {
             failed,
         });
     }
-    if plain.starts_with("test result: ") {
+    // Indented it is what nextest repeats of a test that failed, and counted by nextest itself.
+    if whole.starts_with("test result: ") {
         // After `ok.` and `FAILED.` comes the first number.
         return Some(Count {
             passed: before("passed")?,
@@ -259,6 +260,8 @@ mod test {
         ] {
             assert_eq!(counted(line), Some(Count { passed, failed }), "{line}");
         }
+        let repeated = "    test result: FAILED. 0 passed; 1 failed; 0 ignored; finished in 0.05s";
+        assert_eq!(counted(repeated), None);
         for line in [
             "ℹ duration_ms 12",
             "ok 3 - passed",
