@@ -56,9 +56,10 @@ async fn results_of_100_megabytes_are_held_a_few_times_over_at_most() {
         assert!(page.unwrap().chars().count() < 40_000);
     }
     let most = megabytes(&rig, "VmHWM").await;
-    // The one that comes in: its body, the text that is taken from it, and the buffer that this goes through. The
-    // one that came before it: until it is stored. Store and artifact take both in pieces.
-    assert!(most < before + 5 * 100 + 20, "{before} MB became {most} MB");
+    // One that comes in: its body, the text that is taken from it, the buffer that this goes through, and until it
+    // is stored once more. On a busy machine the other one does not wait for its turn to the end, so this counts
+    // twice; taking turns, five times one has been seen. Store and artifact take both in pieces.
+    assert!(most < before + 8 * 100 + 20, "{before} MB became {most} MB");
     for id in &ids {
         let path = rig.show(id).await.summary.artifact.unwrap();
         let text = std::fs::read(path).unwrap();
