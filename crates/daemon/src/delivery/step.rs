@@ -43,6 +43,7 @@ impl Delivery {
             return Ok(());
         }
         let Some(voice) = voice else {
+            self.drop_needless_wakes(parent, &wakes, &notices).await?;
             return self.offer_to_candidate(parent, &pending).await;
         };
         if voice.contended || voice.activity == Activity::Streaming {

@@ -177,6 +177,30 @@ impl Delivery {
         self.ask(parent, voice, &wakes, &message, &body).await
     }
 
+    /// Ends what would wake for a batch of which nothing stands in the session or is to come: a parent that has
+    /// read every result itself may never be spoken to again.
+    pub(super) async fn drop_needless_wakes(
+        &self,
+        parent: &SessionId,
+        wakes: &[WakeRow],
+        open: &[NoticeRow],
+    ) -> Result<(), StepError> {
+        for wake in wakes {
+            let awaited = open.iter().any(|notice| notice.batch == wake.batch);
+            if !awaited
+                && self
+                    .0
+                    .store
+                    .last_delivered(parent, wake.batch)
+                    .await?
+                    .is_none()
+            {
+                self.woke(wake).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// A waking needs nothing more.
     async fn woke(&self, wake: &WakeRow) -> Result<(), StepError> {
         lock(&self.0.state).woken.remove(&wake.delegation);

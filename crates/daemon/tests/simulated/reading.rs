@@ -120,6 +120,21 @@ async fn a_result_read_while_its_notice_waits_makes_it_needless() {
 }
 
 #[tokio::test]
+async fn a_parent_that_has_read_everything_leaves_no_waking_behind_when_its_host_dies() {
+    let (rig, mut host, root, id) = running().await;
+    host.person(&root, "@stream parent\n@say all right");
+    asked(&rig, &root, 2).await;
+    host.heard().await.unwrap();
+    rig.world.open("child");
+    rig.ended(std::slice::from_ref(&id)).await;
+    host.read(&root, &id, Confirm::Handed).await.unwrap();
+    host.heard().await.unwrap();
+    host.kill().await.unwrap();
+    rig.settled().await;
+    assert_eq!(notices(&rig, &root, &id), 0, "{}", rig.dump());
+}
+
+#[tokio::test]
 async fn what_is_left_of_a_batch_still_wakes() {
     let (rig, host, root, read) = running().await;
     let told = host
