@@ -67,6 +67,10 @@ impl RunLog for Log {
         async {}.boxed()
     }
 
+    fn message(&self, _number: u32) -> BoxFuture<'_, Result<String, Fenced>> {
+        async { Err(Fenced) }.boxed()
+    }
+
     fn child_ready<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<(), Fenced>> {
         self.child.send_replace(Some(session.clone()));
         self.note("child")
@@ -181,6 +185,7 @@ impl Host {
         let log = Log::new(verdict);
         let (signals, receiver) = mpsc::channel(1_000);
         let (stop, stopped) = watch::channel(None);
+        let (messages, sent) = watch::channel(0);
         let mut events = self.events.subscribe();
         let sender = signals.clone();
         let pump = tokio::spawn(async move {
@@ -195,6 +200,7 @@ impl Host {
             self.transport.clone(),
             receiver,
             stopped,
+            sent,
             log.clone(),
         ));
         Driving {
@@ -202,6 +208,7 @@ impl Host {
             signals: Some(signals),
             pump,
             stop,
+            _messages: messages,
             log,
         }
     }
@@ -212,6 +219,7 @@ struct Driving {
     signals: Option<mpsc::Sender<Signal>>,
     pump: JoinHandle<()>,
     stop: watch::Sender<Option<StopCause>>,
+    _messages: watch::Sender<u32>,
     log: Arc<Log>,
 }
 

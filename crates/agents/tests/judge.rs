@@ -68,6 +68,7 @@ fn replay(name: &str) -> Option<(RunEnd, String)> {
             idle: observer.is_idle(),
             error: observer.error(),
             refused: None,
+            asked: &[],
         };
         let messages = stored.messages();
         // While the prompt is absent an error may be anybody's; the driver waits before it concludes.
@@ -214,6 +215,7 @@ fn an_unknown_agent_leaves_nothing_but_an_error() {
         idle: observer.is_idle(),
         error: observer.error(),
         refused: None,
+        asked: &[],
     };
     let Verdict::Ended {
         end: RunEnd::HostError { message },

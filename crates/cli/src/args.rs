@@ -37,6 +37,10 @@ pub(crate) enum Command {
     Search(Search),
     /// Stop delegations; what they have written so far is kept
     Cancel(Cancel),
+    /// Have a message reach a delegation: a running one at its next step, an ended one goes on in its session
+    Send(Send),
+    /// Have the work of an ended delegation done anew
+    Retry(Retry),
     /// Mend what crashes, restored backups and moved files have left; no result is ever deleted
     Gc(Gc),
     /// Run, start, stop or look at the daemon
@@ -152,6 +156,33 @@ pub(crate) struct Cancel {
     /// Of all projects, not only the current directory's
     #[arg(long)]
     pub(crate) all_projects: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `send`.
+#[derive(Debug, Args)]
+pub(crate) struct Send {
+    /// The delegation, by any unique beginning
+    pub(crate) id: String,
+    /// The message; `-` takes it from standard input
+    #[arg(required = true, value_name = "MESSAGE")]
+    pub(crate) message: Vec<String>,
+    /// Look in all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `retry`.
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    /// The delegation, by any unique beginning
+    pub(crate) id: String,
+    /// Look in all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) json: Json,
 }

@@ -69,6 +69,8 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), CliErro
         Command::Read(args) => commands::read::run(args, context).await,
         Command::Search(args) => commands::search::run(args, context).await,
         Command::Cancel(args) => commands::cancel::run(args, context).await,
+        Command::Send(args) => commands::send::run(args, context).await,
+        Command::Retry(args) => commands::retry::run(args, context).await,
         Command::Gc(args) => commands::gc::run(args, context).await,
         Command::Daemon(command) => commands::daemon::control(&command, context).await,
         Command::Completions(args) => commands::completions::run(&args, context),

@@ -8,7 +8,8 @@ use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::{Batch, Down, Register, Registered};
 use brigade_protocol::daemon::{EventsQuery, Hello, LoggedEvent, Status, Stop, Welcome};
 use brigade_protocol::delegations::{
-    Cancel, Cancelled, Details, Follow, ListQuery, Listing, Scope, SearchQuery, SearchResults, Text,
+    Cancel, Cancelled, Details, Follow, ListQuery, Listing, Message, Retried, Scope, SearchQuery,
+    SearchResults, Sent, Text,
 };
 use brigade_protocol::gc::{Gc, GcReport};
 use brigade_protocol::tools::{Answer, Delegate, List, Read};
@@ -151,7 +152,7 @@ impl Client {
             .request(Method::POST, &path)
             .timeout(PATIENCE)
             .json(batch);
-        self.send(request).await.map(|_| ())
+        self.ask(request).await.map(|_| ())
     }
 
     /// The tool `delegate`.
@@ -230,6 +231,25 @@ impl Client {
         self.post(paths::CANCEL, cancel, PATIENCE).await
     }
 
+    /// Has a message reach a delegation; `id` may be a unique prefix.
+    ///
+    /// # Errors
+    /// When there is none or are several of that prefix, it takes none now, or the daemon can't be reached.
+    pub async fn send(&self, id: &str, message: &Message) -> Result<Sent, ClientError> {
+        let path = fill(paths::DELEGATION_SEND, "{id}", id)?;
+        self.post(&path, message, PATIENCE).await
+    }
+
+    /// Has the work of an ended delegation done anew; `id` may be a unique prefix.
+    ///
+    /// # Errors
+    /// When there is none or are several of that prefix, it has not ended, it is refused, or the daemon can't be
+    /// reached.
+    pub async fn retry(&self, id: &str, scope: &Scope) -> Result<Retried, ClientError> {
+        let path = fill(paths::DELEGATION_RETRY, "{id}", id)?;
+        self.post(&path, scope, PATIENCE).await
+    }
+
     /// Looks for what a crash has left, and mends it unless it is only to be looked.
     ///
     /// # Errors
@@ -253,7 +273,7 @@ impl Client {
             .request(Method::GET, path)
             .timeout(PATIENCE)
             .query(query);
-        parsed(path, self.send(request).await?).await
+        parsed(path, self.ask(request).await?).await
     }
 
     async fn post<A: DeserializeOwned>(
@@ -266,7 +286,7 @@ impl Client {
             .request(Method::POST, path)
             .timeout(patience)
             .json(body);
-        parsed(path, self.send(request).await?).await
+        parsed(path, self.ask(request).await?).await
     }
 
     async fn stream<E: DeserializeOwned + Send + 'static>(
@@ -275,7 +295,7 @@ impl Client {
         query: &(impl Serialize + Sync),
     ) -> Result<Events<E>, ClientError> {
         let response = self
-            .send(self.request(Method::GET, path).query(query))
+            .ask(self.request(Method::GET, path).query(query))
             .await?;
         Ok(Events::new(path, response))
     }
@@ -283,7 +303,7 @@ impl Client {
     /// Sends it and takes every answer but a success for an error. Where the daemon goes just then
     /// (it is replaced, or has been idle), the next one is asked, provided that nothing can be done
     /// twice by that.
-    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+    async fn ask(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let (http, request) = request.build_split();
         let request = request.map_err(|error| lost("a request", &error))?;
         let path = request.url().path().to_owned();

@@ -1,4 +1,4 @@
-//! Delegations as people see them: lists, details, texts, search, cancelling.
+//! Delegations as people see them: lists, details, texts, search, steering.
 
 use brigade_core::delegation::State;
 use brigade_core::id::DelegationId;
@@ -225,6 +225,9 @@ pub struct Cancel {
     /// Only those of this directory's project; none for all projects.
     #[serde(default)]
     pub directory: Option<String>,
+    /// Answer only once the runs have provably stopped, half a minute later at most.
+    #[serde(default)]
+    pub wait: bool,
 }
 
 /// What came of it, one entry per delegation.
@@ -245,6 +248,42 @@ pub struct CancelResult {
     /// Whether the stop was ordered.
     pub ordered: bool,
     /// The state after it.
+    pub state: State,
+    /// What happened, in words.
+    pub message: String,
+}
+
+/// A message to a delegation.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Message {
+    /// What it is told.
+    pub message: String,
+    /// Only one of this directory's project; none for all projects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+}
+
+/// What came of a message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sent {
+    /// Where it went: the running delegation, or the further round in the session of the one that had ended.
+    pub id: DelegationId,
+    /// Whether that is a further round: a new delegation, with a notice and a result of its own.
+    pub continued: bool,
+    /// The state of the one where it went.
+    pub state: State,
+    /// What happened, in words.
+    pub message: String,
+}
+
+/// What came of a retry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Retried {
+    /// The delegation that does the work now.
+    pub id: DelegationId,
+    /// Whether it was under way already.
+    pub existing: bool,
+    /// Its state.
     pub state: State,
     /// What happened, in words.
     pub message: String,

@@ -38,6 +38,10 @@ pub mod paths {
     pub const TOOL_READ: &str = "/v1/tools/read";
     /// `POST`: [`crate::tools::List`] → [`crate::tools::Answer`].
     pub const TOOL_LIST: &str = "/v1/tools/list";
+    /// `POST`: [`crate::tools::Cancel`] → [`crate::tools::Answer`]. Answers once the run has stopped.
+    pub const TOOL_CANCEL: &str = "/v1/tools/cancel";
+    /// `POST`: [`crate::tools::Send`] → [`crate::tools::Answer`].
+    pub const TOOL_SEND: &str = "/v1/tools/send";
     /// `GET`, query [`crate::delegations::ListQuery`] → [`crate::delegations::Listing`].
     pub const DELEGATIONS: &str = "/v1/delegations";
     /// `GET`, query [`crate::delegations::Scope`] → [`crate::delegations::Details`]. `{id}` may be a unique prefix.
@@ -50,6 +54,10 @@ pub mod paths {
     pub const SEARCH: &str = "/v1/search";
     /// `POST`: [`crate::delegations::Cancel`] → [`crate::delegations::Cancelled`].
     pub const CANCEL: &str = "/v1/cancel";
+    /// `POST`: [`crate::delegations::Message`] → [`crate::delegations::Sent`]. `{id}` may be a unique prefix.
+    pub const DELEGATION_SEND: &str = "/v1/delegations/{id}/send";
+    /// `POST`: [`crate::delegations::Scope`] → [`crate::delegations::Retried`]. `{id}` may be a unique prefix.
+    pub const DELEGATION_RETRY: &str = "/v1/delegations/{id}/retry";
     /// `POST`: [`crate::gc::Gc`] → [`crate::gc::GcReport`].
     pub const GC: &str = "/v1/gc";
 }

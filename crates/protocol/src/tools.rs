@@ -47,6 +47,24 @@ pub struct List {
     pub args: Value,
 }
 
+/// `delegation_cancel(id)`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Where it was called.
+    pub caller: Caller,
+    /// The model's arguments, as they came.
+    pub args: Value,
+}
+
+/// `delegation_send(id, message)`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Send {
+    /// Where it was called.
+    pub caller: Caller,
+    /// The model's arguments, as they came.
+    pub args: Value,
+}
+
 /// What a tool answers. Refusals are answers too: the model is to read them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer {

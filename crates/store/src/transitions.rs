@@ -13,12 +13,17 @@ use crate::record::{phase_name, record_json, seq_of};
 use crate::rows::{Change, Committed, Progress, Registered, Registration, attempt, count, ms};
 use crate::{Store, notices, predecessor, search, texts};
 
-/// What a repeated delegation is known by: the same agent and the same prompt.
+/// What a repeated delegation is known by: the same agent and the same prompt, in the same session where it goes on
+/// in an earlier one's.
 fn digest(spec: &Spec) -> String {
     let mut hasher = Sha256::new();
     hasher.update(spec.agent.as_bytes());
     hasher.update([0]);
     hasher.update(spec.prompt.as_bytes());
+    if let Some(earlier) = &spec.continues {
+        hasher.update([0]);
+        hasher.update(earlier.child.as_str().as_bytes());
+    }
     hasher
         .finalize()
         .iter()
@@ -155,8 +160,8 @@ fn register(
     let text = record_json(&mut delegation)?;
     let spec = &delegation.spec;
     db.prepare_cached(
-        "INSERT INTO delegations (id, project, root, parent, batch, agent, title, state, phase, registered_at, record)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'registered', 'queued', ?8, ?9)",
+        "INSERT INTO delegations (id, project, root, parent, batch, agent, title, state, phase, registered_at, record, child)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'registered', 'queued', ?8, ?9, ?10)",
     )?
     .execute(params![
         spec.id.as_str(),
@@ -168,6 +173,7 @@ fn register(
         title,
         ms(now),
         text,
+        delegation.child.as_ref().map(SessionId::as_str),
     ])?;
     let order = db.last_insert_rowid();
     db.prepare_cached("INSERT INTO prompts (delegation, prompt, digest) VALUES (?1, ?2, ?3)")?

@@ -37,15 +37,21 @@ pub fn fixed_message_id(
     last: Option<&str>,
     created_ms: u64,
 ) -> String {
+    later_by(delegation, &format!("message/{attempt}"), last, created_ms)
+}
+
+/// The same for another kind of message of a delegation.
+pub(super) fn later_by(
+    delegation: &DelegationId,
+    kind: &str,
+    last: Option<&str>,
+    created_ms: u64,
+) -> String {
     let base = last
         .and_then(stamp_of)
         .unwrap_or_else(|| stamp(created_ms, 0));
     let stamp = base.wrapping_add(COUNTS_PER_MS) & MASK;
-    compose(
-        "msg_",
-        stamp,
-        digest(delegation, &format!("message/{attempt}")),
-    )
+    compose("msg_", stamp, digest(delegation, kind))
 }
 
 /// A part ID that is always the same for the same delegation, kind and time (milliseconds since 1970, for
@@ -59,12 +65,20 @@ pub(super) fn prompt_part(delegation: &DelegationId, attempt: u32, registered_ms
     fixed_part_id(delegation, &format!("prompt/{attempt}"), registered_ms)
 }
 
-/// Whether a part is the prompt of one of this delegation's attempts up to `last`, whenever it was registered.
-pub fn is_prompt_of(part: &str, delegation: &DelegationId, last: Attempt) -> bool {
+/// What the part of a message is named by that was sent to a delegation; its number counts from 1.
+pub(super) fn message_kind(number: u32) -> String {
+    format!("sent/{number}")
+}
+
+/// Whether a part is Brigade's own word to this delegation, whenever it was registered: the prompt of one of its
+/// attempts up to `last`, or one of so many messages that were sent to it.
+pub fn is_prompt_of(part: &str, delegation: &DelegationId, last: Attempt, messages: u32) -> bool {
     // Only the first half of an ID is of its time.
     let rest = |id: &str| id.get("prt_".len() + 12..).map(str::to_owned);
     let of = rest(part);
-    of.is_some() && (1..=last.0).any(|attempt| rest(&prompt_part(delegation, attempt, 0)) == of)
+    let prompts = (1..=last.0).map(|attempt| prompt_part(delegation, attempt, 0));
+    let sent = (1..=messages).map(|number| fixed_part_id(delegation, &message_kind(number), 0));
+    of.is_some() && prompts.chain(sent).any(|own| rest(&own) == of)
 }
 
 /// The time an ID carries, as milliseconds modulo 2^36; none where it is no ID of the host's.
@@ -150,12 +164,15 @@ mod tests {
         assert_eq!(part, fixed_part_id(&delegation(), "prompt/1", 5));
         assert_ne!(part, fixed_part_id(&delegation(), "prompt/2", 5));
         assert_ne!(part, fixed_part_id(&other, "prompt/1", 5));
-        assert!(is_prompt_of(&part, &delegation(), Attempt(2)));
-        assert!(!is_prompt_of(&part, &other, Attempt(2)));
+        assert!(is_prompt_of(&part, &delegation(), Attempt(2), 0));
+        assert!(!is_prompt_of(&part, &other, Attempt(2), 0));
         let second = prompt_part(&delegation(), 2, 7);
-        assert!(is_prompt_of(&second, &delegation(), Attempt(2)));
-        assert!(!is_prompt_of(&second, &delegation(), Attempt(1)));
-        assert!(!is_prompt_of("prt_", &delegation(), Attempt(2)));
+        assert!(is_prompt_of(&second, &delegation(), Attempt(2), 0));
+        assert!(!is_prompt_of(&second, &delegation(), Attempt(1), 0));
+        assert!(!is_prompt_of("prt_", &delegation(), Attempt(2), 0));
+        let sent = fixed_part_id(&delegation(), &message_kind(2), 7);
+        assert!(is_prompt_of(&sent, &delegation(), Attempt(1), 2));
+        assert!(!is_prompt_of(&sent, &delegation(), Attempt(1), 1));
         assert_eq!(part.len(), 30);
 
         let last = message_id(2_000, 0, 1);

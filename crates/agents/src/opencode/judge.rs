@@ -13,6 +13,8 @@ pub struct Evidence<'a> {
     pub error: Option<&'a MessageError>,
     /// What was refused last during this run, in words.
     pub refused: Option<&'a str>,
+    /// The part IDs of what was asked beyond the prompt: nothing before an answer to these is an end.
+    pub asked: &'a [String],
 }
 
 /// What the messages prove.
@@ -59,12 +61,14 @@ pub fn judge(messages: &[Message], evidence: &Evidence<'_>) -> Verdict {
     let partial = || partial_of(after);
     let ended = |end, answer| Verdict::Ended { end, answer, usage };
 
-    let Some(last) = after.iter().rfind(|message| message.info.is_assistant()) else {
+    let last = since_asked(after, evidence.asked)
+        .and_then(|since| since.iter().rfind(|message| message.info.is_assistant()));
+    let Some(last) = last else {
         // An unknown model: an error and idle, no assistant message.
         return match evidence.error {
-            Some(error) if evidence.idle => ended(end_of_error(error, true), String::new()),
+            Some(error) if evidence.idle => ended(end_of_error(error, true), partial()),
             _ if evidence.idle => Verdict::Unproven {
-                partial: String::new(),
+                partial: partial(),
                 usage,
             },
             _ => Verdict::Running,
@@ -102,6 +106,18 @@ pub fn judge(messages: &[Message], evidence: &Evidence<'_>) -> Verdict {
         partial: partial(),
         usage,
     }
+}
+
+/// What comes after all that was asked; none where something of it is not stored yet.
+fn since_asked<'a>(after: &'a [Message], asked: &[String]) -> Option<&'a [Message]> {
+    let mut from = 0;
+    for part in asked {
+        let at = after
+            .iter()
+            .position(|message| message.parts.iter().any(|one| one.id == *part))?;
+        from = from.max(at + 1);
+    }
+    Some(&after[from..])
 }
 
 /// The text of an assistant message: its own text parts after the last time its step began. A dropped stream

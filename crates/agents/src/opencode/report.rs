@@ -110,6 +110,9 @@ pub trait RunLog: Send + Sync {
     /// Has the events of this session forwarded, and returns once that is in force.
     fn watch<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, ()>;
 
+    /// The text of a message that was sent to the run, by its number from 1.
+    fn message(&self, number: u32) -> BoxFuture<'_, Result<String, Fenced>>;
+
     /// The child exists: to be recorded before it is prompted.
     fn child_ready<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<(), Fenced>>;
 
@@ -148,6 +151,8 @@ pub struct Ended {
     pub answer: String,
     /// What it used, as far as the host has it on record.
     pub usage: Usage,
+    /// How many of the messages that were sent to it the child has been given.
+    pub messages: u32,
     /// Running time of this drive in milliseconds.
     pub ran_ms: u64,
 }

@@ -152,6 +152,18 @@ impl Host {
         );
     }
 
+    /// Stores a message that was sent to the run, as an earlier drive left it.
+    pub(crate) fn sent_before(&self, child: &str, number: u32) {
+        let part = brigade_agents::opencode::fixed_part_id(
+            &"brave-amber-otter".parse().unwrap(),
+            &format!("sent/{number}"),
+            REGISTERED_MS,
+        );
+        let body = json!({"messageID": format!("msg_sent{number:08x}before"),
+            "parts": [{"id": part, "type": "text", "text": format!("message {number}")}]});
+        self.store_user(child, &body);
+    }
+
     fn store_user(&self, child: &str, body: &Value) {
         let mut state = self.state.lock().unwrap();
         state.now += 10;
@@ -428,6 +440,10 @@ impl RunLog for Host {
         async move { self.note(format!("log watch {session}")) }.boxed()
     }
 
+    fn message(&self, number: u32) -> BoxFuture<'_, Result<String, Fenced>> {
+        async move { Ok(format!("message {number}")) }.boxed()
+    }
+
     fn child_ready<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<(), Fenced>> {
         async move { self.report(format!("log child {session}")) }.boxed()
     }
@@ -503,14 +519,25 @@ pub(crate) fn spec(attempt: u32) -> RunSpec {
 pub(crate) struct Driving {
     pub(crate) outcome: JoinHandle<DriveOutcome>,
     pub(crate) stop: watch::Sender<Option<StopCause>>,
+    pub(crate) messages: watch::Sender<u32>,
 }
 
 pub(crate) fn start(host: &Arc<Host>, spec: RunSpec) -> Driving {
+    start_with(host, spec, 0)
+}
+
+/// The same with so many messages on record.
+pub(crate) fn start_with(host: &Arc<Host>, spec: RunSpec, messages: u32) -> Driving {
     let (signals, receiver) = mpsc::channel(64);
     *host.signals.lock().unwrap() = Some(signals);
     let (stop, stopped) = watch::channel(None);
-    let outcome = tokio::spawn(drive(spec, host.clone(), receiver, stopped, host.clone()));
-    Driving { outcome, stop }
+    let (messages, sent) = watch::channel(messages);
+    let run = drive(spec, host.clone(), receiver, stopped, sent, host.clone());
+    Driving {
+        outcome: tokio::spawn(run),
+        stop,
+        messages,
+    }
 }
 
 /// Lets go of the driver, as a daemon that leaves.

@@ -3,6 +3,7 @@
 
 mod fake;
 mod missed;
+mod sent;
 
 use brigade_agents::opencode::{AbortVerdict, DriveOutcome, Ended, RunSpec, Signal};
 use brigade_core::delegation::{Actor, RunEnd, StopCause};

@@ -6,7 +6,7 @@ use brigade_protocol::delegations::{Cancel as Request, Cancelled};
 use crate::args::Cancel;
 use crate::context::{Context, scope};
 use crate::error::{CliError, Kind};
-use crate::output::{Output, Tone, failure, harmless};
+use crate::output::{Output, Tone, failure, harmless, patiently};
 
 pub(crate) async fn run(args: Cancel, context: &mut Context) -> Result<(), CliError> {
     let request = Request {
@@ -15,9 +15,12 @@ pub(crate) async fn run(args: Cancel, context: &mut Context) -> Result<(), CliEr
         directory: scope(args.all_projects || args.session.is_some())?.directory,
         session: args.session,
         all: args.all,
+        wait: true,
     };
     let by_id = !request.ids.is_empty();
-    let cancelled = context.client().await?.cancel(&request).await?;
+    let client = context.client().await?;
+    let stopping = client.cancel(&request);
+    let cancelled = patiently("waiting until it has really stopped", stopping).await?;
     if args.json.json {
         context.out.json(&cancelled)?;
     } else {

@@ -10,6 +10,8 @@ pub(crate) mod gc;
 pub(crate) mod install;
 pub(crate) mod list;
 pub(crate) mod read;
+pub(crate) mod retry;
 pub(crate) mod search;
+pub(crate) mod send;
 pub(crate) mod show;
 pub(crate) mod uninstall;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Delegation, Event, Phase};
+use super::record::{Delegation, Event, Phase, Sender};
 use super::state::{Outcome, RunEnd, StopCause};
 use crate::id::{Attempt, SessionId};
 
@@ -29,6 +29,13 @@ pub enum Command {
         /// The attempt.
         attempt: Attempt,
     },
+    /// Have a message reach it at its next step.
+    Send {
+        /// Who sends it.
+        from: Sender,
+        /// What it says.
+        text: String,
+    },
     /// Stop it, whatever it is doing.
     Stop {
         /// The attempt that is meant; none for any (a person's wish).
@@ -42,6 +49,8 @@ pub enum Command {
         attempt: Attempt,
         /// How.
         end: RunEnd,
+        /// How many messages the run has put to the child.
+        messages: u32,
         /// Running time of this attempt in milliseconds.
         ran_ms: u64,
     },
@@ -108,6 +117,12 @@ pub enum Rejected {
         /// The current one.
         current: Attempt,
     },
+    /// The run has ended by itself, and a message that was sent to it meanwhile is not in it: it goes on with that.
+    #[error("message {first} has not reached it yet")]
+    Unheard {
+        /// The first of those that are missing.
+        first: u32,
+    },
     /// It makes no sense in this phase.
     #[error("{command} is not possible now")]
     NotNow {
@@ -140,6 +155,7 @@ impl Delegation {
                 self.fence(*attempt)?;
                 self.prompted()
             }
+            Command::Send { from, text } => self.send(*from, text),
             Command::Stop { attempt, cause } => {
                 if let Some(attempt) = attempt {
                     self.fence(*attempt)?;
@@ -149,10 +165,11 @@ impl Delegation {
             Command::RunEnded {
                 attempt,
                 end,
+                messages,
                 ran_ms,
             } => {
                 self.fence(*attempt)?;
-                self.run_ended(end, *ran_ms)
+                self.run_ended(end, *messages, *ran_ms)
             }
             Command::Interrupt {
                 attempt,
@@ -283,7 +300,40 @@ impl Delegation {
         }
     }
 
-    fn run_ended(&self, end: &RunEnd, ran_ms: u64) -> Result<Transition, Rejected> {
+    fn send(&self, from: Sender, text: &str) -> Result<Transition, Rejected> {
+        let hears = match self.phase {
+            Phase::Queued | Phase::Waiting { .. } | Phase::Starting | Phase::Working => {
+                !self.only_collects()
+            }
+            _ => false,
+        };
+        if !hears {
+            return Err(Rejected::NotNow { command: "send" });
+        }
+        Ok(Transition {
+            events: vec![Event::MessageSent {
+                number: self.messages + 1,
+                from,
+                text: text.to_owned(),
+            }],
+            effects: Vec::new(),
+        })
+    }
+
+    fn run_ended(&self, end: &RunEnd, messages: u32, ran_ms: u64) -> Result<Transition, Rejected> {
+        let by_itself = matches!(
+            end,
+            RunEnd::Answered | RunEnd::Empty | RunEnd::PermissionRefused { .. }
+        );
+        if by_itself
+            && messages < self.messages
+            && matches!(self.phase, Phase::Starting | Phase::Working)
+            && !self.only_collects()
+        {
+            return Err(Rejected::Unheard {
+                first: messages + 1,
+            });
+        }
         let outcome = match self.phase {
             Phase::Starting | Phase::Working if *end == RunEnd::CutOff => {
                 let last = self.interrupted.as_deref().unwrap_or("its run was cut off");

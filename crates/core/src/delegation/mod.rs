@@ -10,7 +10,7 @@ mod state;
 mod take_back;
 
 pub use apply::{Command, Effect, Rejected, Transition};
-pub use record::{Access, Delegation, Event, Model, Phase, Spec};
+pub use record::{Access, Delegation, Earlier, Event, Model, Phase, Sender, Spec};
 pub use state::{Actor, Outcome, Reason, RunEnd, State, StopCause, UnknownState, span, unspan};
 
 #[cfg(test)]

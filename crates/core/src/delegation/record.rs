@@ -64,6 +64,9 @@ pub struct Spec {
     /// The names of the credentials in that environment, without which a model may not be reached.
     #[serde(default)]
     pub credentials: Vec<String>,
+    /// The agent that delegated it, whose rights it does not exceed; none where that is not known.
+    #[serde(default)]
+    pub caller: Option<String>,
     /// The persona that does it.
     pub agent: String,
     /// The agent's own model, or the parent's where it has none.
@@ -82,6 +85,32 @@ pub struct Spec {
     pub stall_ms: Option<u64>,
     /// How many attempts there may be.
     pub max_attempts: u32,
+    /// What it goes on with, in that one's child session; none for work of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<Earlier>,
+    /// The delegation whose work it does anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<DelegationId>,
+}
+
+/// An ended delegation whose session another one goes on in: a further round there, with its own ID, artifact and
+/// notice. What the earlier one has left stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// The earlier round.
+    pub id: DelegationId,
+    /// The child session of both.
+    pub child: SessionId,
+}
+
+/// Who has sent a message to a delegation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sender {
+    /// A person, by Brigade's command line.
+    Person,
+    /// The agent that delegated it.
+    Parent,
 }
 
 /// Where a delegation stands inside its state.
@@ -148,6 +177,9 @@ pub struct Delegation {
     /// In which process that was: as long as it lives, nobody else may go on with it.
     #[serde(default)]
     pub interrupted_in: Option<String>,
+    /// How many messages were sent to it beyond its prompt; their texts stand in the events.
+    #[serde(default)]
+    pub messages: u32,
 }
 
 /// What happened; the log of these is the delegation's timeline.
@@ -177,6 +209,15 @@ pub enum Event {
     Prompted {
         /// The attempt.
         attempt: Attempt,
+    },
+    /// A message is to reach the run at its next step.
+    MessageSent {
+        /// Its number, from 1.
+        number: u32,
+        /// Who sent it.
+        from: Sender,
+        /// What it says.
+        text: String,
     },
     /// A stop was ordered.
     StopOrdered {
@@ -239,6 +280,7 @@ impl Event {
             Event::Started { .. } => "started",
             Event::ChildReady { .. } => "child_ready",
             Event::Prompted { .. } => "prompted",
+            Event::MessageSent { .. } => "message_sent",
             Event::StopOrdered { .. } => "stop_ordered",
             Event::Interrupted { .. } => "interrupted",
             Event::Decided { .. } => "decided",
@@ -253,11 +295,11 @@ impl Delegation {
     /// A delegation as it is when it has just been registered.
     pub fn new(spec: Spec) -> Self {
         Self {
+            child: spec.continues.as_ref().map(|earlier| earlier.child.clone()),
             spec,
             state: State::Registered,
             phase: Phase::Queued,
             attempt: Attempt(0),
-            child: None,
             runner: None,
             started_at: None,
             decided_at: None,
@@ -265,6 +307,7 @@ impl Delegation {
             spent_ms: 0,
             interrupted: None,
             interrupted_in: None,
+            messages: 0,
         }
     }
 
@@ -295,6 +338,7 @@ impl Delegation {
             }
             Event::ChildReady { session, .. } => self.child = Some(session.clone()),
             Event::Prompted { .. } => self.phase = Phase::Working,
+            Event::MessageSent { number, .. } => self.messages = *number,
             Event::StopOrdered { cause, .. } => self.phase = Phase::Stopping { cause: *cause },
             Event::Interrupted {
                 attempt,

@@ -80,6 +80,8 @@ impl FromStr for State {
 pub enum Actor {
     /// A person, by Brigade's command line.
     Person,
+    /// The agent that delegated it, by its tool.
+    Parent,
     /// A person, by aborting the child session in the host.
     PersonInHost,
     /// The parent session was deleted.
@@ -92,6 +94,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Actor::Person => "cancelled by the person",
+            Actor::Parent => "cancelled by the agent that had delegated it",
             Actor::PersonInHost => "cancelled by the person, who stopped the child session",
             Actor::ParentDeleted => "cancelled because the parent session was deleted",
             Actor::ChildDeleted => "cancelled because the child session was deleted",

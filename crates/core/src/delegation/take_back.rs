@@ -51,6 +51,9 @@ impl Delegation {
             max_run_ms: None,
             stall_ms: None,
             max_attempts: header.attempts.unwrap_or(1),
+            caller: None,
+            continues: None,
+            retries: None,
         };
         let event = Event::TakenBack {
             outcome: outcome(state, header),

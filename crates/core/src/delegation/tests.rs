@@ -25,6 +25,9 @@ fn spec(max_attempts: u32) -> Spec {
         max_run_ms: None,
         stall_ms: None,
         max_attempts,
+        caller: None,
+        continues: None,
+        retries: None,
     }
 }
 
@@ -72,8 +75,10 @@ fn command() -> impl Strategy<Value = Command> {
         3 => attempt().prop_map(|attempt| Command::Prompted { attempt }),
         1 => (proptest::option::of(attempt()), cause())
             .prop_map(|(attempt, cause)| Command::Stop { attempt, cause }),
-        2 => (attempt(), end(), 0u64..1_000)
-            .prop_map(|(attempt, end, ran_ms)| Command::RunEnded { attempt, end, ran_ms }),
+        2 => (attempt(), end(), 0u32..3, 0u64..1_000).prop_map(|(attempt, end, messages, ran_ms)| {
+            Command::RunEnded { attempt, end, messages, ran_ms }
+        }),
+        1 => Just(Command::Send { from: Sender::Person, text: "and the tests?".into() }),
         2 => (attempt(), 0u64..1_000).prop_map(|(attempt, ran_ms)| Command::Interrupt {
             attempt,
             why: "host died".into(),
@@ -195,6 +200,24 @@ proptest! {
     }
 
     #[test]
+    fn no_answer_is_final_before_every_message_was_put_to_it(commands in proptest::collection::vec(command(), 0..60)) {
+        drive(&commands, |before, command, result, after| {
+            if let Command::RunEnded { end: RunEnd::Answered, messages, .. } = command
+                && after.outcome().is_some_and(|outcome| outcome.state == State::Complete)
+                && before.outcome().is_none()
+                && before.phase == Phase::Working
+                && !before.only_collects()
+            {
+                assert!(*messages >= before.messages);
+            }
+            if matches!(command, Command::Send { .. }) && result.is_ok() {
+                assert_eq!(after.messages, before.messages + 1);
+                assert_eq!(after.phase, before.phase);
+            }
+        });
+    }
+
+    #[test]
     fn a_cancelled_run_stays_cancelled(commands in proptest::collection::vec(command(), 0..60)) {
         drive(&commands, |before, _, _, after| {
             if let Phase::Stopping { cause: StopCause::Cancel { .. } } = before.phase
@@ -243,6 +266,7 @@ fn when_all_attempts_are_used_up_one_more_only_collects() {
     let ended = |end| Command::RunEnded {
         attempt: Attempt(2),
         end,
+        messages: 0,
         ran_ms: 0,
     };
     let found = record.apply(&ended(RunEnd::Answered)).unwrap();

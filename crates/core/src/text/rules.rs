@@ -66,6 +66,18 @@ pub fn tools() -> Vec<ToolSpec> {
             }),
             required: &[],
         },
+        ToolSpec {
+            name: "delegation_cancel",
+            description: "Stop a delegation; what it wrote is kept.",
+            properties: json!({"id": {"type": "string"}}),
+            required: &["id"],
+        },
+        ToolSpec {
+            name: "delegation_send",
+            description: "Correct a running delegation, or go on with an ended one in its session.",
+            properties: json!({"id": {"type": "string"}, "message": {"type": "string"}}),
+            required: &["id", "message"],
+        },
     ]
 }
 

@@ -14,6 +14,7 @@ mod run;
 mod run_log;
 mod schedule;
 mod signals;
+mod steer;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -36,8 +37,9 @@ use crate::parts::Parts;
 use crate::servers::{ServerParts, Servers};
 use crate::troubles::Troubles;
 pub(crate) use ledgers::Ledgers;
-pub(crate) use register::{NotStarted, Request as DelegateRequest};
+pub(crate) use register::{NotStarted, Request as DelegateRequest, Started};
 pub(crate) use schedule::Prospect;
+pub(crate) use steer::{NotSteered, Steered};
 
 /// How long a failed write waits before it is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -50,6 +52,8 @@ pub(crate) struct Entry {
     live: Mutex<Live>,
     /// Tells the run that a stop was ordered.
     stop: watch::Sender<Option<StopCause>>,
+    /// How many messages were sent to it: the run puts to the child what it has not yet.
+    messages: watch::Sender<u32>,
     /// Counts up with each change, for those who wait or follow.
     pub(crate) changed: watch::Sender<u64>,
 }
@@ -77,6 +81,7 @@ impl Entry {
             Phase::Stopping { cause } => Some(cause),
             _ => None,
         };
+        let messages = delegation.messages;
         Arc::new(Self {
             id: delegation.spec.id.clone(),
             active: tokio::sync::Mutex::new(Active {
@@ -85,6 +90,7 @@ impl Entry {
             }),
             live: Mutex::new(live),
             stop: watch::Sender::new(stop),
+            messages: watch::Sender::new(messages),
             changed: watch::Sender::new(0),
         })
     }
@@ -134,6 +140,8 @@ struct Inner {
     troubles: Troubles,
     entries: Mutex<HashMap<DelegationId, Arc<Entry>>>,
     schedule: schedule::Schedule,
+    /// One message at a time, so that no two begin a further round in one session.
+    sending: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     stopping: CancellationToken,
     activity: Arc<Notify>,
@@ -167,6 +175,7 @@ impl Engine {
             troubles: parts.troubles,
             entries: Mutex::default(),
             schedule: schedule::Schedule::default(),
+            sending: tokio::sync::Mutex::default(),
             tasks: parts.tasks,
             stopping: parts.stopping,
             activity: parts.activity,
@@ -280,6 +289,9 @@ impl Engine {
         if let Phase::Stopping { cause } = after.phase {
             entry.stop.send_replace(Some(cause));
         }
+        entry
+            .messages
+            .send_if_modified(|known| std::mem::replace(known, after.messages) != after.messages);
         self.0.activity.notify_one();
         self.0.ledgers.touch(self, after.spec.root.as_str());
         for effect in effects {
@@ -338,8 +350,12 @@ impl Engine {
 
     fn carry_out(&self, entry: &Arc<Entry>, after: &Delegation, effect: &Effect) {
         match effect {
-            // Its start was recorded only just now: of a first attempt the host can know nothing.
-            Effect::Launch { attempt } => self.launch(entry, *attempt, *attempt == Attempt(1)),
+            // Its start was recorded only just now: of a first attempt the host can know nothing, unless it goes on in
+            // an earlier one's session.
+            Effect::Launch { attempt } => {
+                let fresh = *attempt == Attempt(1) && after.spec.continues.is_none();
+                self.launch(entry, *attempt, fresh);
+            }
             // The run's own task hears of it through the entry's stop channel.
             Effect::Abort { .. } => {}
             Effect::FreeSlot => self.free_slot(entry, after),

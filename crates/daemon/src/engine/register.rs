@@ -10,6 +10,7 @@ use brigade_core::text::replies::Refusal;
 use brigade_store::{Registration, StoreError};
 
 use super::{Engine, Entry, Live};
+use crate::config::Config;
 use crate::failpoint;
 use crate::hosts::{Catalogue, Connection, lock};
 use crate::project;
@@ -92,7 +93,8 @@ impl Engine {
             return Err(Refusal::PromptTooLong { chars, limit }.into());
         }
         let catalogue = self.catalogue(connection, &request.directory).await?;
-        let (access, model) = permitted(&catalogue, &request, &config)?;
+        let caller = request.caller.as_deref();
+        let (access, model) = permitted(&catalogue, &request.agent, caller, &config)?;
         let max_run_ms = match request.timeout_minutes {
             Some(minutes) if !(0.0..=MAX_TIMEOUT_MINUTES).contains(&minutes) => {
                 return Err(Refusal::BadArgument {
@@ -112,7 +114,7 @@ impl Engine {
             Some(project) => project,
             None => project::of(&request.directory).await,
         };
-        let mut spec = Spec {
+        let spec = Spec {
             id: self.draw_id(),
             project,
             directory: request.directory,
@@ -121,6 +123,7 @@ impl Engine {
             host: connection.host_key.clone(),
             origin: Some(connection.process.to_string()),
             credentials: credentials(&connection.host.env),
+            caller: request.caller.clone(),
             agent: request.agent.clone(),
             model,
             prompt: request.prompt,
@@ -130,7 +133,21 @@ impl Engine {
             max_run_ms,
             stall_ms: config.stall_ms(),
             max_attempts: config.limits.attempts,
+            continues: None,
+            retries: None,
         };
+        self.admit(spec, &config).await
+    }
+
+    /// Registers what may be registered: every new delegation comes through here.
+    ///
+    /// # Errors
+    /// The refusal, for the model to read.
+    pub(super) async fn admit(
+        &self,
+        mut spec: Spec,
+        config: &Config,
+    ) -> Result<Started, NotStarted> {
         let active = self.active();
         if active >= config.limits.queue {
             return Err(Refusal::Unavailable {
@@ -188,7 +205,7 @@ impl Engine {
         }
     }
 
-    fn draw_id(&self) -> DelegationId {
+    pub(super) fn draw_id(&self) -> DelegationId {
         self.0.chance.draw(DelegationId::generate)
     }
 
@@ -215,36 +232,36 @@ impl Engine {
     }
 }
 
-fn permitted(
+/// What a child of this agent may do, and its own model, where it may be delegated to.
+pub(super) fn permitted(
     catalogue: &Catalogue,
-    request: &Request,
-    config: &crate::config::Config,
+    name: &str,
+    caller: Option<&str>,
+    config: &Config,
 ) -> Result<(Access, Option<Model>), Refusal> {
-    let agent = catalogue
-        .agent(&request.agent)
-        .ok_or_else(|| Refusal::UnknownAgent {
-            agent: request.agent.clone(),
-            known: catalogue
-                .agents()
-                .filter(|agent| {
-                    let run = config.run_mode(&agent.name);
-                    matches!(
-                        catalogue.plan(agent, request.caller.as_deref(), config.guard.mcp, run),
-                        Plan::ReadOnly(_)
-                    )
-                })
-                .map(|agent| agent.name.clone())
-                .collect(),
-        })?;
-    let run = config.run_mode(&request.agent);
-    match catalogue.plan(agent, request.caller.as_deref(), config.guard.mcp, run) {
+    let agent = catalogue.agent(name).ok_or_else(|| Refusal::UnknownAgent {
+        agent: name.to_owned(),
+        known: catalogue
+            .agents()
+            .filter(|agent| {
+                let run = config.run_mode(&agent.name);
+                matches!(
+                    catalogue.plan(agent, caller, config.guard.mcp, run),
+                    Plan::ReadOnly(_)
+                )
+            })
+            .map(|agent| agent.name.clone())
+            .collect(),
+    })?;
+    let run = config.run_mode(name);
+    match catalogue.plan(agent, caller, config.guard.mcp, run) {
         Plan::ReadOnly(child) => Ok((child.into(), agent.model.clone())),
         Plan::WriteCapable { why } => Err(Refusal::WriteCapable {
-            agent: request.agent.clone(),
+            agent: name.to_owned(),
             why,
         }),
         Plan::Refused { why } => Err(Refusal::Forbidden {
-            agent: request.agent.clone(),
+            agent: name.to_owned(),
             why,
         }),
     }

@@ -85,6 +85,7 @@ impl Engine {
                 let command = Command::RunEnded {
                     attempt,
                     end,
+                    messages: 0,
                     ran_ms: base_ms,
                 };
                 self.insist(&entry.id, command, None).await;
@@ -113,6 +114,7 @@ impl Engine {
             transport,
             receiver,
             entry.stop.subscribe(),
+            entry.messages.subscribe(),
             Arc::clone(&log) as _,
         );
         let outcome = tokio::select! {
@@ -253,10 +255,17 @@ impl Engine {
                 let command = Command::RunEnded {
                     attempt,
                     end: ended.end,
+                    messages: ended.messages,
                     ran_ms: base_ms + ended.ran_ms,
                 };
-                self.insist(&entry.id, command, Some(Arc::new(ended.answer)))
+                let taken = self
+                    .insist(&entry.id, command, Some(Arc::new(ended.answer)))
                     .await;
+                // Something was sent to it in the moment of its end: the same attempt goes on with that.
+                if !taken && entry.record().await.messages > ended.messages {
+                    lock(&entry.live).ran_ms = base_ms + ended.ran_ms;
+                    self.launch(entry, attempt, false);
+                }
             }
             DriveOutcome::Interrupted {
                 why,

@@ -10,6 +10,7 @@ use brigade_core::delegation::{Command, Event, StopCause};
 use brigade_core::id::{Attempt, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::ShellRule;
+use brigade_store::EventRow;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -85,21 +86,26 @@ impl Log {
 
     /// When the attempt began, in milliseconds since 1970.
     async fn began_ms(&self) -> i64 {
-        let mut pause = RETRY.0;
-        let events = loop {
-            match self.engine.store().timeline(&self.entry.id).await {
-                Ok(events) => break events,
-                Err(error) => {
-                    tracing::warn!(id = %self.entry.id, %error, "the store did not tell when the attempt began; asking again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RETRY.1);
-                }
-            }
-        };
+        let events = self.events().await;
         let began = events.iter().rev().find(
             |row| matches!(row.event, Event::Started { attempt, .. } if attempt == self.attempt),
         );
         began.map_or(i64::MAX, |row| row.at.as_millisecond())
+    }
+
+    /// What has happened so far, as soon as the store can be read.
+    async fn events(&self) -> Vec<EventRow> {
+        let mut pause = RETRY.0;
+        loop {
+            match self.engine.store().timeline(&self.entry.id).await {
+                Ok(events) => return events,
+                Err(error) => {
+                    tracing::warn!(id = %self.entry.id, %error, "the store did not tell what has happened; asking again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
+                }
+            }
+        }
     }
 
     async fn fenced(&self) -> Result<(), Fenced> {
@@ -125,6 +131,22 @@ impl RunLog for Log {
                     .hub()
                     .watch(&connection, session.as_str(), &self.shell);
             }
+        }
+        .boxed()
+    }
+
+    fn message(&self, number: u32) -> BoxFuture<'_, Result<String, Fenced>> {
+        async move {
+            self.fenced().await?;
+            let events = self.events().await;
+            let text = events.into_iter().find_map(|row| match row.event {
+                Event::MessageSent {
+                    number: of, text, ..
+                } if of == number => Some(text),
+                _ => None,
+            });
+            // The count and the text are stored together.
+            text.ok_or(Fenced)
         }
         .boxed()
     }

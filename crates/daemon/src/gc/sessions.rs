@@ -257,11 +257,11 @@ async fn judge(
     let Some((id, attempt)) = child.brigade() else {
         return Ok(None);
     };
-    let Some(what) = verdict(engine, &id, session).await? else {
+    let Some((what, sent)) = verdict(engine, &id, session).await? else {
         return Ok(None);
     };
     let messages = api.messages(session, TAIL).await?;
-    Ok(Some((what, last_writer(&messages, &id, attempt))))
+    Ok(Some((what, last_writer(&messages, &id, attempt, sent))))
 }
 
 /// The children beside the one that counts.
@@ -277,27 +277,33 @@ fn seconds<'a>(
         .filter(move |child| counts.is_some_and(|counts| counts != *child))
 }
 
-/// Why nothing needs this child of this delegation; none where something may.
+/// Why nothing needs this child of this delegation, and how many messages were sent to that; none where something
+/// may need it.
 async fn verdict(
     engine: &Engine,
     id: &DelegationId,
     session: &SessionId,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Option<(String, u32)>, StoreError> {
     if let Some(entry) = engine.entry(id) {
         let record = entry.record().await;
         let second = record.child.as_ref().is_some_and(|child| child != session);
-        return Ok(second.then(|| format!("{id} has another child session by now")));
+        return Ok(second.then(|| {
+            let what = format!("{id} has another child session by now");
+            (what, record.messages)
+        }));
     }
     let Some(row) = engine.store().get(id).await? else {
-        return Ok(Some(format!(
-            "{id}, for which it was made, is not on record"
-        )));
+        let what = format!("{id}, for which it was made, is not on record");
+        return Ok(Some((what, 0)));
     };
     let record = row.delegation;
     let settled = record
         .ended_at
         .is_some_and(|at| engine.now().as_second() - at.as_second() >= SETTLED_S);
-    Ok(settled.then(|| format!("{id}, for which it was made, has ended as {}", record.state)))
+    Ok(settled.then(|| {
+        let what = format!("{id}, for which it was made, has ended as {}", record.state);
+        (what, record.messages)
+    }))
 }
 
 /// Who was the last to write in a session.
@@ -310,13 +316,16 @@ enum Writer {
 }
 
 /// Who was the last to write in a child of this delegation, by its last messages: a person may have gone on in it.
-fn last_writer(messages: &[Message], id: &DelegationId, last: Attempt) -> Writer {
+fn last_writer(messages: &[Message], id: &DelegationId, last: Attempt, sent: u32) -> Writer {
     for (at, message) in messages.iter().enumerate().rev() {
         if message.info.is_assistant() {
             continue;
         }
         let parts = &message.parts;
-        if parts.iter().any(|part| is_prompt_of(&part.id, id, last)) {
+        if parts
+            .iter()
+            .any(|part| is_prompt_of(&part.id, id, last, sent))
+        {
             return Writer::Brigade;
         }
         // After a compaction the host asks to go on, or repeats the prompt under another ID.
@@ -353,7 +362,12 @@ mod tests {
 
     fn writer(messages: &[Value]) -> Writer {
         let messages: Vec<Message> = serde_json::from_value(json!(messages)).unwrap();
-        last_writer(&messages, &"brave-amber-otter".parse().unwrap(), Attempt(2))
+        last_writer(
+            &messages,
+            &"brave-amber-otter".parse().unwrap(),
+            Attempt(2),
+            0,
+        )
     }
 
     fn message(role: &str, parts: &Value) -> Value {

@@ -1,5 +1,7 @@
 //! `POST /v1/cancel`: orders stops, and says of each delegation what came of it.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use brigade_core::delegation::{Actor, State as Standing};
@@ -11,6 +13,9 @@ use brigade_store::Listed;
 use super::{Api, Failure, delegation, view};
 use crate::engine::DispatchError;
 use crate::project;
+
+/// How long the proof is awaited that a run has stopped. A host takes well under a second.
+pub(super) const STOPPED: Duration = Duration::from_secs(20);
 
 pub(super) async fn handle(
     State(api): State<Api>,
@@ -49,6 +54,17 @@ pub(super) async fn handle(
             }
         }
     }
+    if request.wait {
+        let deadline = tokio::time::Instant::now() + STOPPED;
+        for result in results.iter_mut().filter(|result| result.ordered) {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            if api.engine.ended(&result.id, left).await {
+                result.state = standing(&api, &result.id).await?;
+                result.message =
+                    "cancelled: nothing of it runs any more; what it had said is kept".to_owned();
+            }
+        }
+    }
     Ok(Json(Cancelled { results, unknown }))
 }
 
@@ -75,15 +91,7 @@ async fn cancel_row(api: &Api, row: &Listed) -> Result<CancelResult, Failure> {
 
 async fn cancel_one(api: &Api, id: &DelegationId) -> Result<CancelResult, Failure> {
     let outcome = api.engine.cancel(id, Actor::Person).await;
-    let state = match api.engine.entry(id) {
-        Some(entry) => entry.record().await.state,
-        None => api
-            .engine
-            .store()
-            .get(id)
-            .await?
-            .map_or(Standing::Cancelled, |row| row.delegation.state),
-    };
+    let state = standing(api, id).await?;
     let (ordered, message) = match outcome {
         Ok(()) if state == Standing::Running => (
             true,
@@ -99,4 +107,12 @@ async fn cancel_one(api: &Api, id: &DelegationId) -> Result<CancelResult, Failur
         state,
         message,
     })
+}
+
+async fn standing(api: &Api, id: &DelegationId) -> Result<Standing, Failure> {
+    if let Some(entry) = api.engine.entry(id) {
+        return Ok(entry.record().await.state);
+    }
+    let row = api.engine.store().get(id).await?;
+    Ok(row.map_or(Standing::Cancelled, |row| row.delegation.state))
 }

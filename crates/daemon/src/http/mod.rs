@@ -14,13 +14,17 @@ mod error;
 mod events;
 mod gc;
 mod hello;
+mod retry;
 mod search;
+mod send;
 mod status;
 mod stop;
 mod tool;
+mod tool_cancel;
 mod tool_delegate;
 mod tool_list;
 mod tool_read;
+mod tool_send;
 mod view;
 
 use std::path::PathBuf;
@@ -123,10 +127,14 @@ pub(crate) fn router(api: Api) -> Router {
         .route(paths::TOOL_DELEGATE, post(tool_delegate::handle))
         .route(paths::TOOL_READ, post(tool_read::handle))
         .route(paths::TOOL_LIST, post(tool_list::handle))
+        .route(paths::TOOL_CANCEL, post(tool_cancel::handle))
+        .route(paths::TOOL_SEND, post(tool_send::handle))
         .route(paths::DELEGATIONS, get(delegations::handle))
         .route(paths::DELEGATION, get(delegation::handle))
         .route(paths::DELEGATION_TEXT, get(delegation_text::handle))
         .route(paths::DELEGATION_FOLLOW, get(delegation_follow::handle))
+        .route(paths::DELEGATION_SEND, post(send::handle))
+        .route(paths::DELEGATION_RETRY, post(retry::handle))
         .route(paths::SEARCH, get(search::handle))
         .route(paths::CANCEL, post(cancel::handle))
         .route(paths::GC, post(gc::handle))

@@ -1,11 +1,15 @@
 //! From rows of the store to what people see.
 
-use brigade_core::delegation::{Delegation, Event, Phase, Spec, State, span};
+use brigade_core::delegation::{Delegation, Event, Phase, Sender, Spec, State, span};
+use brigade_core::text::line::one_line;
 use brigade_protocol::delegations::{Details, Progress, Summary, TimelineEntry};
 use brigade_store::{EventRow, Foreign, Listed, Row};
 
 use crate::engine::{Engine, Prospect};
 use crate::servers::Place;
+
+/// How much of a message stands in the timeline, in characters.
+const MESSAGE: usize = 200;
 
 /// One row of a list. What runs shows what it is doing this moment, which the store learns only now
 /// and then.
@@ -208,6 +212,13 @@ fn detail(event: &Event, spec: &Spec) -> String {
         }
         Event::ChildReady { session, .. } => format!("child session {session}"),
         Event::Prompted { attempt } => format!("attempt {attempt}: the host has the prompt"),
+        Event::MessageSent { number, from, text } => {
+            let who = match from {
+                Sender::Person => "the person",
+                Sender::Parent => "the agent that delegated it",
+            };
+            format!("message {number} from {who}: {}", one_line(text, MESSAGE))
+        }
         Event::StopOrdered { cause, .. } => match cause {
             brigade_core::delegation::StopCause::Cancel { by } => by.to_string(),
             brigade_core::delegation::StopCause::TimeLimit { limit_ms } => {

@@ -267,7 +267,7 @@ impl Told {
             odd("something happened after its end");
         }
         match event {
-            Event::Registered => {}
+            Event::Registered | Event::MessageSent { .. } => {}
             Event::Started {
                 attempt,
                 runner,

@@ -101,6 +101,9 @@ pub(crate) fn spec(name: &str, parent: &str, prompt: &str) -> Spec {
         max_run_ms: None,
         stall_ms: None,
         max_attempts: 3,
+        caller: None,
+        continues: None,
+        retries: None,
     }
 }
 
@@ -176,6 +179,7 @@ impl Life {
 
     pub(crate) fn decision(&self, end: RunEnd, text: &str) -> Change {
         let command = Command::RunEnded {
+            messages: 0,
             attempt: self.delegation.attempt,
             end,
             ran_ms: 5,

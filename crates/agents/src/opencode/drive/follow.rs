@@ -67,8 +67,18 @@ impl Driver {
                 self.check(child, &mut timers, false).await?;
                 continue;
             }
+            if self.is_owed() {
+                timers.settle = None;
+                self.put_message(child).await?;
+                continue;
+            }
             let (at, due) = self.next_due(&timers);
             tokio::select! {
+                sent = self.messages.changed() => {
+                    if sent.is_err() {
+                        return Err(Exit::Detached);
+                    }
+                }
                 signal = self.signals.recv() => self.take(signal)?,
                 changed = self.stop.changed() => {
                     if changed.is_err() {
@@ -190,6 +200,7 @@ impl Driver {
             idle: self.observer.is_idle(),
             error: self.observer.error(),
             refused: self.refused.as_deref(),
+            asked: &self.asked,
         };
         match judge(&messages, &evidence) {
             Verdict::Running => {
@@ -209,6 +220,11 @@ impl Driver {
                 answer,
                 usage,
             } => self.aborted(answer, usage).await,
+            // It goes on with what was sent to it meanwhile.
+            Verdict::Ended {
+                end: RunEnd::Answered | RunEnd::Empty | RunEnd::PermissionRefused { .. },
+                ..
+            } if self.is_owed() => Ok(()),
             Verdict::Ended { end, answer, usage } => Err(Exit::Ended { end, answer, usage }),
             Verdict::NotStarted | Verdict::Unproven { .. } if !settled => {
                 timers.settle.get_or_insert(Instant::now() + SETTLE);
@@ -252,6 +268,9 @@ impl Driver {
                 answer,
                 usage,
             });
+        }
+        if self.nudge(child, messages).await? {
+            return Ok(());
         }
         Err(Exit::Interrupted {
             why: "its session stopped without an end, as after a crash of the host".to_owned(),

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::link::{Backoff, MAX_FAILURES, in_doubt, not_sent};
+use super::send::{message_part, stands_in};
 use super::{Driver, Exit, prompt_part};
 use crate::opencode::id::fixed_message_id;
 use crate::opencode::judge::{Evidence, Verdict, judge, partial_of, usage_of};
@@ -70,7 +71,7 @@ impl Driver {
         let created_before = !self.spec.fresh
             && child
                 .brigade()
-                .is_some_and(|(_, attempt)| attempt != self.spec.attempt);
+                .is_some_and(|of| of != (self.spec.delegation.clone(), self.spec.attempt));
         if created_before {
             // The record of the attempt goes first, so that whoever looks next knows whose prompt follows.
             self.touch(&child.id).await?;
@@ -190,6 +191,7 @@ impl Driver {
     /// What the child holds of this delegation. A run that ended while nobody listened is collected here.
     async fn look(&mut self, child: &SessionId) -> Result<Found, Exit> {
         let own = prompt_part(&self.spec, self.spec.attempt.0);
+        let sent = *self.messages.borrow();
         let parts: Vec<String> = (1..=self.spec.attempt.0)
             .map(|attempt| prompt_part(&self.spec, attempt))
             .collect();
@@ -197,21 +199,36 @@ impl Driver {
         let Some(prompt) = messages.first() else {
             return Ok(Found::Nothing);
         };
+        let given: Vec<String> = (1..=sent)
+            .map(|number| message_part(&self.spec, number))
+            .take_while(|part| stands_in(&messages, part))
+            .collect();
+        self.put = u32::try_from(given.len()).unwrap_or(u32::MAX);
         if prompt.parts.iter().any(|part| part.id == own) {
+            self.asked = given;
             return Ok(Found::Followed);
         }
         let busy = self.status_of(child).await? != Status::Idle;
         if busy {
             self.prompts = parts;
+            self.asked = given;
             return Ok(Found::Followed);
         }
-        match judge(
-            &messages,
-            &Evidence {
-                idle: true,
-                ..Evidence::default()
-            },
-        ) {
+        let evidence = Evidence {
+            idle: true,
+            asked: &given,
+            ..Evidence::default()
+        };
+        match judge(&messages, &evidence) {
+            // It has not heard everything: it is followed, and goes on with the rest.
+            Verdict::Ended {
+                end: RunEnd::Answered | RunEnd::Empty,
+                ..
+            } if self.put < sent && !self.spec.collect => {
+                self.prompts = parts;
+                self.asked = given;
+                Ok(Found::Followed)
+            }
             Verdict::Ended { end, answer, usage } if end != RunEnd::Aborted => {
                 Err(Exit::Ended { end, answer, usage })
             }
@@ -228,25 +245,37 @@ impl Driver {
         let last = if self.spec.fresh {
             None
         } else {
-            let answer = self
-                .ask(|api| {
-                    let id = id.clone();
-                    async move { api.messages(&id, 1).await }
-                })
-                .await?;
-            answer
-                .map_err(|error| refused_child(&error))?
-                .pop()
-                .map(|message| message.info.id)
+            self.last_message(&id).await?
         };
         let part = prompt_part(&self.spec, self.spec.attempt.0);
-        let body = PromptBody {
-            message_id: Some(fixed_message_id(
-                &self.spec.delegation,
-                self.spec.attempt,
-                last.as_deref(),
-                child.time.created,
-            )),
+        let message = fixed_message_id(
+            &self.spec.delegation,
+            self.spec.attempt,
+            last.as_deref(),
+            child.time.created,
+        );
+        let body = self.body(message, &part, &text);
+        if self.post(&id, &body, &part, true).await? {
+            return Ok(());
+        }
+        self.leave_if_stopped()
+    }
+
+    pub(super) async fn last_message(&mut self, id: &SessionId) -> Result<Option<String>, Exit> {
+        let answer = self
+            .ask(|api| {
+                let id = id.clone();
+                async move { api.messages(&id, 1).await }
+            })
+            .await?;
+        let last = answer.map_err(|error| refused_child(&error))?.pop();
+        Ok(last.map(|message| message.info.id))
+    }
+
+    /// A message of ours for the child's model.
+    pub(super) fn body(&self, message: String, part: &str, text: &str) -> PromptBody {
+        PromptBody {
+            message_id: Some(message),
             agent: Some(self.spec.agent.clone()),
             variant: self
                 .spec
@@ -260,18 +289,30 @@ impl Driver {
             no_reply: false,
             system: self.spec.system.clone(),
             parts: vec![json!({"id": part, "type": "text", "text": text})],
-        };
+        }
+    }
+
+    /// Posts a message until it surely stands in the child; false where the run was to be stopped before it was
+    /// sent. `begins`: running time begins with it.
+    pub(super) async fn post(
+        &mut self,
+        id: &SessionId,
+        body: &PromptBody,
+        part: &String,
+        begins: bool,
+    ) -> Result<bool, Exit> {
         let mut backoff = Backoff::new();
         let mut failures = 0;
         loop {
             let api = self.api.clone();
-            self.prompted_at = Instant::now();
-            self.heard = self.prompted_at;
-            // Running time begins with the prompt.
-            self.started = self.prompted_at;
-            let posted = self.hearing(api.prompt_async(&id, &body)).await?;
+            self.heard = Instant::now();
+            if begins {
+                self.prompted_at = self.heard;
+                self.started = self.heard;
+            }
+            let posted = self.hearing(api.prompt_async(id, body)).await?;
             let error = match posted {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
                 Err(error) => error,
             };
             failures += u32::from(!matches!(error, ApiError::Transport(_)));
@@ -281,23 +322,23 @@ impl Driver {
             tracing::warn!(delegation = %self.spec.delegation, %error, "prompting failed, looking for the prompt");
             self.pause(&mut backoff).await?;
             if in_doubt(&error) {
-                if self.stands(&id, &part).await? {
-                    return Ok(());
+                if self.stands(id, part).await? {
+                    return Ok(true);
                 }
                 // One that was suspended has perhaps only now accepted it, and stores it in a moment.
                 self.hearing(tokio::time::sleep(STORED)).await?;
-                if self.stands(&id, &part).await? {
-                    return Ok(());
+                if self.stands(id, part).await? {
+                    return Ok(true);
                 }
             }
-            if not_sent(&error) {
-                self.leave_if_stopped()?;
+            if not_sent(&error) && self.stop.borrow().is_some() {
+                return Ok(false);
             }
         }
     }
 
     /// Whether the prompt is stored.
-    async fn stands(&mut self, child: &SessionId, part: &String) -> Result<bool, Exit> {
+    pub(super) async fn stands(&mut self, child: &SessionId, part: &String) -> Result<bool, Exit> {
         let found = self.messages(child, std::slice::from_ref(part)).await?;
         Ok(!found.is_empty())
     }
@@ -371,7 +412,7 @@ fn refused(error: &ApiError) -> Exit {
 }
 
 /// The same for a call about the child, which may be gone.
-fn refused_child(error: &ApiError) -> Exit {
+pub(super) fn refused_child(error: &ApiError) -> Exit {
     if error.is_not_found() {
         Exit::ended(RunEnd::SessionDeleted)
     } else {

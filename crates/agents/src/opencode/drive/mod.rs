@@ -5,6 +5,7 @@ mod asks;
 mod follow;
 mod launch;
 mod link;
+mod send;
 mod stop;
 
 use std::collections::VecDeque;
@@ -22,21 +23,24 @@ use super::message::Usage;
 use super::observe::Observer;
 use super::report::{DriveOutcome, Ended, Fenced, RunLog, RunSpec, Signal};
 use super::transport::Transport;
+use super::types::PromptBody;
 
 /// Drives an attempt to its end, from wherever it stands: nothing asked of the host yet, child made, prompted,
 /// running, or ended meanwhile. Whatever was begun before is found and not begun twice.
 ///
 /// `signals` carries the host's events and the state of the connection; dropping its sender detaches the driver
 /// from the run. `stop` is set when the run is to be stopped; the intent is then recorded already. Time is
-/// tokio's, which stands still while the machine sleeps.
+/// tokio's, which stands still while the machine sleeps. `messages` counts what was sent to the run beyond its
+/// prompt; each is put to the child in its order, once.
 pub async fn drive(
     spec: RunSpec,
     transport: Arc<dyn Transport>,
     signals: mpsc::Receiver<Signal>,
     stop: watch::Receiver<Option<StopCause>>,
+    messages: watch::Receiver<u32>,
     log: Arc<dyn RunLog>,
 ) -> DriveOutcome {
-    let mut driver = Driver::new(spec, transport, signals, stop, log);
+    let mut driver = Driver::new(spec, transport, signals, stop, messages, log);
     let mut exit = match driver.run().await {
         Ok(exit) | Err(exit) => exit,
     };
@@ -95,6 +99,13 @@ struct Driver {
     api: Api,
     signals: mpsc::Receiver<Signal>,
     stop: watch::Receiver<Option<StopCause>>,
+    messages: watch::Receiver<u32>,
+    /// How many messages the child has been given.
+    put: u32,
+    /// The part IDs of those that this attempt's end has to come after.
+    asked: Vec<String>,
+    /// The last of them as it was posted, and how often it was posted again because nothing began with it.
+    nudge: Option<(PromptBody, u32)>,
     log: Arc<dyn RunLog>,
     observer: Observer,
     child: Option<SessionId>,
@@ -131,6 +142,7 @@ impl Driver {
         transport: Arc<dyn Transport>,
         signals: mpsc::Receiver<Signal>,
         stop: watch::Receiver<Option<StopCause>>,
+        messages: watch::Receiver<u32>,
         log: Arc<dyn RunLog>,
     ) -> Self {
         let now = Instant::now();
@@ -141,6 +153,10 @@ impl Driver {
             spec,
             signals,
             stop,
+            messages,
+            put: 0,
+            asked: Vec::new(),
+            nudge: None,
             log,
             observer: Observer::new(),
             asks: VecDeque::new(),
@@ -196,6 +212,7 @@ impl Driver {
                 end,
                 answer,
                 usage,
+                messages: self.put,
                 ran_ms,
             }),
             Exit::Interrupted { why, partial } => DriveOutcome::Interrupted {

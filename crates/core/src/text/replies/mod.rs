@@ -2,11 +2,13 @@
 
 mod page;
 mod refusal;
+mod steering;
 
 use std::fmt::Write as _;
 
 pub use page::{Page, page};
 pub use refusal::{Refusal, TASK_GUARD};
+pub use steering::{Unsteerable, cancelled, continued, retried, sent};
 
 use super::line::one_line;
 use crate::delegation::{State, span};

@@ -1,0 +1,41 @@
+//! `brigade send`
+
+use std::io::Read as _;
+
+use brigade_protocol::delegations::Message;
+
+use crate::args::Send;
+use crate::context::{Context, scope};
+use crate::error::{CliError, Kind};
+use crate::output::{Tone, harmless};
+
+/// The longest message that is taken from standard input, in bytes; the daemon's own limit is lower.
+const LONGEST: u64 = 4 << 20;
+
+pub(crate) async fn run(args: Send, context: &mut Context) -> Result<(), CliError> {
+    let message = Message {
+        message: match args.message.as_slice() {
+            [dash] if dash == "-" => standard_input()?,
+            words => words.join(" "),
+        },
+        directory: scope(args.all)?.directory,
+    };
+    let sent = context.client().await?.send(&args.id, &message).await?;
+    if args.json.json {
+        return context.out.json(&sent);
+    }
+    let id = context.out.paint(Tone::Good, sent.id.as_str());
+    context
+        .out
+        .line(&format!("{id}  {}", harmless(&sent.message)))
+}
+
+fn standard_input() -> Result<String, CliError> {
+    let mut text = String::new();
+    let read = std::io::stdin().take(LONGEST).read_to_string(&mut text);
+    read.map_err(|error| {
+        let message = format!("standard input can't be read: {error}; nothing was sent");
+        CliError::new(Kind::Failed, message).hint("the message has to be UTF-8 text")
+    })?;
+    Ok(text)
+}

@@ -1,0 +1,291 @@
+//! Steering: a message to what runs, a further round of what has ended, the same work anew.
+
+use std::time::Duration;
+
+use brigade_core::delegation::{
+    Access, Command, Delegation, Earlier, Event, Rejected, Sender, Spec, State,
+};
+use brigade_core::id::{DelegationId, SessionId};
+use brigade_core::permission::RunMode;
+use brigade_core::text::replies::{Refusal, Unsteerable};
+use brigade_store::{Row, StoreError};
+
+use super::register::{Started, permitted};
+use super::{DispatchError, Engine, NotStarted};
+use crate::config::Config;
+
+/// How long the end of what is being written is awaited before a further round begins.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// What came of a message.
+#[derive(Debug)]
+pub(crate) enum Steered {
+    /// It is on record for a run that goes on.
+    Sent {
+        /// The delegation that gets it.
+        id: DelegationId,
+        /// Where that stands.
+        state: State,
+    },
+    /// The delegation had ended: a further round goes on in its session.
+    Continued(Box<Delegation>),
+}
+
+/// Why it could not be steered. Nothing has changed.
+#[derive(Debug)]
+pub(crate) enum NotSteered {
+    /// It is not possible with this delegation now.
+    Unsteerable(Unsteerable),
+    /// A new delegation is refused.
+    Refused(Refusal),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<Unsteerable> for NotSteered {
+    fn from(why: Unsteerable) -> Self {
+        NotSteered::Unsteerable(why)
+    }
+}
+
+impl From<StoreError> for NotSteered {
+    fn from(error: StoreError) -> Self {
+        NotSteered::Store(error)
+    }
+}
+
+impl From<NotStarted> for NotSteered {
+    fn from(why: NotStarted) -> Self {
+        match why {
+            NotStarted::Refused(refusal) => NotSteered::Refused(refusal),
+            NotStarted::Disconnected => NotSteered::Refused(Refusal::Unavailable {
+                why: "its host is not connected".to_owned(),
+                mend: "Try again.".to_owned(),
+            }),
+        }
+    }
+}
+
+impl Engine {
+    /// Has a message reach a delegation: at the next step of its run, or as a further round in its session where
+    /// it has ended.
+    ///
+    /// # Errors
+    /// [`NotSteered`].
+    pub(crate) async fn send(
+        &self,
+        row: &Row,
+        from: Sender,
+        message: &str,
+    ) -> Result<Steered, NotSteered> {
+        if message.trim().is_empty() {
+            return Err(Unsteerable::EmptyMessage.into());
+        }
+        let limit = self
+            .configs()
+            .for_directory(&row.delegation.spec.directory)
+            .limits
+            .prompt;
+        let chars = message.chars().count();
+        if chars > limit {
+            return Err(Unsteerable::TooLong { chars, limit }.into());
+        }
+        let _turn = self.0.sending.lock().await;
+        let mut id = row.delegation.spec.id.clone();
+        loop {
+            match self.send_to_active(&id, from, message).await? {
+                Some(state) => return Ok(Steered::Sent { id, state }),
+                None => {
+                    let Some(row) = self.store().get(&id).await? else {
+                        return Err(
+                            StoreError::internal(format!("{id} is on record no more")).into()
+                        );
+                    };
+                    let Some(child) = row.delegation.child.clone() else {
+                        let state = row.delegation.state;
+                        return Err(Unsteerable::NoSession { id, state }.into());
+                    };
+                    match self.active_in(&child).await {
+                        Some(later) => id = later,
+                        None => return self.go_on(&row, child, message).await,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts a message on record for an active delegation, and says where it stands; none where it has ended.
+    async fn send_to_active(
+        &self,
+        id: &DelegationId,
+        from: Sender,
+        message: &str,
+    ) -> Result<Option<State>, NotSteered> {
+        let Some(entry) = self.entry(id) else {
+            return Ok(None);
+        };
+        // A tool call whose answer was lost is repeated by its bridge.
+        if from == Sender::Parent && self.was_just_sent(id, message).await? {
+            return Ok(Some(entry.record().await.state));
+        }
+        let command = Command::Send {
+            from,
+            text: message.to_owned(),
+        };
+        match self.dispatch(id, command).await {
+            Ok(()) => Ok(Some(entry.record().await.state)),
+            Err(DispatchError::NotActive(_)) => Ok(None),
+            Err(DispatchError::Store(error)) => Err(error.into()),
+            Err(DispatchError::Rejected(Rejected::Decided(_))) => {
+                if self.ended(id, ENDING).await {
+                    Ok(None)
+                } else {
+                    Err(Unsteerable::Ending { id: id.clone() }.into())
+                }
+            }
+            Err(DispatchError::Rejected(_)) => {
+                Err(Unsteerable::TakesNothing { id: id.clone() }.into())
+            }
+        }
+    }
+
+    /// Whether this is the last message that the delegating agent has sent.
+    async fn was_just_sent(&self, id: &DelegationId, message: &str) -> Result<bool, StoreError> {
+        let events = self.store().timeline(id).await?;
+        let last = events.iter().rev().find_map(|row| match &row.event {
+            Event::MessageSent { from, text, .. } => Some((*from, text.as_str())),
+            _ => None,
+        });
+        Ok(last == Some((Sender::Parent, message)))
+    }
+
+    /// Waits until a delegation has ended; false where that takes longer than this.
+    pub(crate) async fn ended(&self, id: &DelegationId, limit: Duration) -> bool {
+        let Some(entry) = self.entry(id) else {
+            return true;
+        };
+        let mut changed = entry.changed.subscribe();
+        let end = async { while self.entry(id).is_some() && changed.changed().await.is_ok() {} };
+        tokio::time::timeout(limit, end).await.is_ok()
+    }
+
+    /// The active delegation that has this child session.
+    async fn active_in(&self, child: &SessionId) -> Option<DelegationId> {
+        for entry in self.entries() {
+            if entry.record().await.child.as_ref() == Some(child) {
+                return Some(entry.id.clone());
+            }
+        }
+        None
+    }
+
+    async fn go_on(
+        &self,
+        row: &Row,
+        child: SessionId,
+        message: &str,
+    ) -> Result<Steered, NotSteered> {
+        let old = &row.delegation.spec;
+        let config = self.config_of(old)?;
+        let mut spec = self.anew(old, &config);
+        if let Some(access) = self.rights_now(old, &config)?
+            && access.rules != old.access.rules
+        {
+            let agent = old.agent.clone();
+            return Err(Unsteerable::OtherRights { agent }.into());
+        }
+        message.clone_into(&mut spec.prompt);
+        spec.continues = Some(Earlier {
+            id: old.id.clone(),
+            child,
+        });
+        let started = self.admit(spec, &config).await?;
+        Ok(Steered::Continued(Box::new(started.delegation)))
+    }
+
+    /// Begins an ended delegation's work anew. A further round is repeated in its session.
+    ///
+    /// # Errors
+    /// [`NotSteered`].
+    pub(crate) async fn retry(&self, row: &Row) -> Result<Started, NotSteered> {
+        let record = &row.delegation;
+        let old = &record.spec;
+        if !record.state.is_terminal() {
+            return Err(Unsteerable::StillActive {
+                id: old.id.clone(),
+                state: record.state,
+            }
+            .into());
+        }
+        if old.prompt.is_empty() {
+            return Err(Unsteerable::NoPrompt { id: old.id.clone() }.into());
+        }
+        let _turn = self.0.sending.lock().await;
+        if let Some(earlier) = &old.continues
+            && let Some(id) = self.active_in(&earlier.child).await
+        {
+            return Err(Unsteerable::StillActive {
+                id,
+                state: State::Running,
+            }
+            .into());
+        }
+        let config = self.config_of(old)?;
+        let mut spec = self.anew(old, &config);
+        if let Some(access) = self.rights_now(old, &config)? {
+            if old.continues.is_some() && access.rules != old.access.rules {
+                let agent = old.agent.clone();
+                return Err(Unsteerable::OtherRights { agent }.into());
+            }
+            spec.access = access;
+        }
+        spec.retries = Some(old.id.clone());
+        Ok(self.admit(spec, &config).await?)
+    }
+
+    fn config_of(&self, spec: &Spec) -> Result<std::sync::Arc<Config>, NotSteered> {
+        self.configs().checked(&spec.directory).map_err(|error| {
+            NotSteered::Refused(Refusal::Unavailable {
+                why: error.to_string(),
+                mend: "The person has to mend the configuration file.".to_owned(),
+            })
+        })
+    }
+
+    /// The same work for the same parent, with today's limits.
+    fn anew(&self, old: &Spec, config: &Config) -> Spec {
+        Spec {
+            id: self.draw_id(),
+            ask_title: config.asks_title(&old.agent),
+            registered_at: self.now(),
+            max_run_ms: config.max_run_ms(&old.agent),
+            stall_ms: config.stall_ms(),
+            max_attempts: config.limits.attempts,
+            retries: None,
+            ..old.clone()
+        }
+    }
+
+    /// What the agent may do today, where a connected host tells. Else what it could do then holds, and none is said:
+    /// nobody has got more by that.
+    fn rights_now(&self, old: &Spec, config: &Config) -> Result<Option<Access>, NotSteered> {
+        let catalogue = self
+            .hub()
+            .candidate(&old.host, &old.project, &old.parent)
+            .and_then(|connection| connection.catalogue(&old.directory));
+        match (catalogue, &old.caller) {
+            (Some(catalogue), Some(caller)) => {
+                let (access, _) = permitted(&catalogue, &old.agent, Some(caller), config)
+                    .map_err(NotSteered::Refused)?;
+                Ok(Some(access))
+            }
+            _ if config.run_mode(&old.agent) == Some(RunMode::Refuse) => {
+                Err(NotSteered::Refused(Refusal::Forbidden {
+                    agent: old.agent.clone(),
+                    why: "the configuration has run = \"refuse\" for it".to_owned(),
+                }))
+            }
+            _ => Ok(None),
+        }
+    }
+}
