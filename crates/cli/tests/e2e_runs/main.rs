@@ -8,5 +8,6 @@ mod endings;
 mod limits;
 mod rig;
 mod shell;
+mod steering;
 mod stops;
 mod task;
