@@ -1,10 +1,15 @@
 //! Steering: messages to what runs, further rounds of what has ended, retries, and the model's own cancel.
 
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use brigade_testkit::model::Outcome;
+use brigade_testkit::model::script::Op;
 use brigade_testkit::{Message, Script};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::rig::{LIMIT, Rig, answer};
+use crate::rig::{LIMIT, Rig, answer, builder};
 
 /// Says something and hangs until `gate` opens.
 fn hanging(gate: &str) -> Script {
@@ -290,4 +295,116 @@ async fn a_child_has_no_tools_to_steer_with() {
         assert!(!offered(child, tool), "{tool}");
         assert!(offered(&root, tool), "{tool}");
     }
+}
+
+/// Cancels what is in the midst of something; gives the times until the command had answered and until the model's
+/// request, if one was under way, had been dropped.
+async fn timed_cancel(rig: &Rig, id: &str) -> (Duration, Option<Duration>) {
+    let child = rig.show(id).await["child"].as_str().unwrap().to_owned();
+    let began = Instant::now();
+    let done = rig.sandbox.brigade(&["cancel", id]).await.unwrap();
+    let answered = began.elapsed();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert!(
+        done.stdout.contains("nothing of it runs any more"),
+        "{done:?}"
+    );
+    assert!(rig.server.status().await.unwrap()[&*child].is_null());
+    let last = rig.requests(&child).pop().unwrap();
+    let dropped = (last.outcome == Outcome::Disconnected)
+        .then(|| last.answered.map(|at| at.saturating_duration_since(began)))
+        .flatten();
+    (answered, dropped)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cancelled_has_stopped_and_stays_stopped() {
+    let sandbox = builder().build().await.unwrap();
+    let waiter = "description: Waits\nmode: subagent\npermission:\n  edit: deny\n  task: deny\n  bash:\n    \"*\": deny\n    \"sleep *\": allow";
+    sandbox.agent("waiter", waiter, "You wait.").unwrap();
+    let rig = Rig::serve(sandbox).await;
+    let root = rig.root().await;
+    let model = rig.sandbox.model();
+
+    let silent = rig
+        .delegate(&root, "explore", &Script::new().gate("never").say("late"))
+        .await;
+    model
+        .wait_for("the silent one's request", LIMIT, |turn| {
+            turn.prompt.contains("::gate never")
+        })
+        .await
+        .unwrap();
+    let (sleep, dropped) = timed_cancel(&rig, &silent).await;
+    let mut said = vec![format!(
+        "model silent: {sleep:?}, its request dropped after {dropped:?}"
+    )];
+
+    let flood = Script::new().op(Op::Chunks {
+        count: 100_000,
+        every_ms: 5,
+    });
+    let stream = rig.delegate(&root, "explore", &flood).await;
+    rig.events
+        .wait_for("the stream", LIMIT, |event| {
+            event["type"] == "message.part.delta"
+        })
+        .await
+        .unwrap();
+    let (time, dropped) = timed_cancel(&rig, &stream).await;
+    said.push(format!(
+        "streaming: {time:?}, its request dropped after {dropped:?}"
+    ));
+
+    let command = json!({"command": "sleep 87654", "description": "Waits"});
+    let slow = Script::new().say("I wait.").call("bash", &command);
+    let shell = rig.delegate(&root, "waiter", &slow).await;
+    rig.events
+        .wait_for("the command to run", LIMIT, |event| {
+            let part = &event["properties"]["part"];
+            part["tool"] == "bash" && part["state"]["status"] == "running"
+        })
+        .await
+        .unwrap();
+    let (time, _) = timed_cancel(&rig, &shell).await;
+    let processes = rig.sandbox.command("ps").args(["-axo", "args"]).output();
+    let processes = String::from_utf8_lossy(&processes.unwrap().stdout).into_owned();
+    assert!(!processes.contains("sleep 87654"), "{processes}");
+    said.push(format!(
+        "command running: {time:?}, its process gone by then"
+    ));
+    writeln!(
+        std::io::stderr(),
+        "from `brigade cancel` to its answer: {}",
+        said.join("; ")
+    )
+    .unwrap();
+
+    // Neither the next daemon nor the next host takes any of it up again.
+    let asked = model
+        .turns()
+        .iter()
+        .filter(|turn| turn.parent_session.is_some())
+        .count();
+    let Rig {
+        server, sandbox, ..
+    } = rig;
+    assert!(sandbox.signal_daemon(Signal::KILL));
+    drop(server);
+    let rig = Rig::serve(sandbox).await;
+    let root = rig.root().await;
+    let marker = rig
+        .delegate(&root, "explore", &Script::saying("marker"))
+        .await;
+    rig.ends_as(&marker, "complete").await;
+    for id in [&silent, &stream, &shell] {
+        rig.ends_as(id, "cancelled").await;
+    }
+    let model = rig.sandbox.model();
+    let now = model
+        .turns()
+        .iter()
+        .filter(|turn| turn.parent_session.is_some())
+        .count();
+    assert_eq!(now, asked + 1, "only the marker was asked");
 }
