@@ -3,6 +3,7 @@
 mod ci;
 mod demo;
 mod error;
+mod fill;
 mod model;
 mod screenshot;
 mod steps;
@@ -36,6 +37,8 @@ enum Task {
     Ci,
     /// Take the pictures in the docs anew
     Screenshot,
+    /// Fill a store with many delegations, to see how everything does with a long past
+    Fill(fill::Args),
     /// Serve the scripted model until stopped, to try things by hand
     Model(model::Args),
     /// Write the bridge's copy of the rules and the tools' schemas anew
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Test => tests::run(),
         Task::Ci => ci::run(),
         Task::Screenshot => screenshot::run(),
+        Task::Fill(args) => fill::run(&args),
         Task::Model(args) => model::run(&args),
         Task::Texts(args) => texts::run(&args),
     };

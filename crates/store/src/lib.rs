@@ -20,6 +20,7 @@ mod snippet;
 mod texts;
 mod transitions;
 mod upkeep;
+mod usage;
 mod worker;
 
 use std::path::PathBuf;

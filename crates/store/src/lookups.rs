@@ -172,6 +172,8 @@ impl Store {
                 };
                 db.prepare_cached("INSERT INTO reads (delegation, at, reader) VALUES (?1, ?2, ?3)")?
                     .execute(params![seq, now, reader])?;
+                db.prepare_cached("UPDATE delegations SET seen = 1 WHERE seq = ?1 AND seen = 0")?
+                    .execute([seq])?;
                 if counts {
                     db.prepare_cached(
                         "UPDATE delegations SET read_at = ?2 WHERE seq = ?1 AND active = 0 AND read_at IS NULL",
@@ -212,8 +214,8 @@ impl Store {
                     queued,
                     waiting,
                     unread: number(
-                        "SELECT count(*) FROM delegations d WHERE active = 0 AND read_at IS NULL
-                         AND NOT EXISTS (SELECT 1 FROM reads r WHERE r.delegation = d.seq)",
+                        "SELECT count(*) FROM delegations INDEXED BY delegations_unseen
+                         WHERE active = 0 AND read_at IS NULL AND seen = 0",
                     )?,
                     notices_waiting: number("SELECT count(*) FROM notices WHERE state IN ('pending', 'leased', 'sending')")?,
                     total: number("SELECT count(*) FROM delegations")?,

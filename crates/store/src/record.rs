@@ -7,8 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 use crate::rows::{Progress, Row, at};
 
 /// The columns of a [`Row`]; `d` is the delegation, `p` its prompt, `n` its notice.
-pub(crate) const COLUMNS: &str = "d.record, p.prompt, d.title, d.summary, d.artifact, d.read_at, d.progress, d.ran_ms, n.state, \
-     EXISTS (SELECT 1 FROM reads r WHERE r.delegation = d.seq)";
+pub(crate) const COLUMNS: &str = "d.record, p.prompt, d.title, d.summary, d.artifact, d.read_at, d.progress, d.ran_ms, n.state, d.seen";
 /// The tables that these columns come from.
 pub(crate) const TABLES: &str = "delegations d JOIN prompts p ON p.delegation = d.seq LEFT JOIN notices n ON n.delegation = d.seq";
 

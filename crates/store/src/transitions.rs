@@ -11,7 +11,7 @@ use crate::error::{CommitError, StoreError};
 use crate::lookups::get;
 use crate::record::{phase_name, record_json, seq_of};
 use crate::rows::{Change, Committed, Progress, Registered, Registration, attempt, count, ms};
-use crate::{Store, notices, predecessor, search, texts};
+use crate::{Store, notices, predecessor, search, texts, usage};
 
 /// What a repeated delegation is known by: the same agent and the same prompt, in the same session where it goes on
 /// in an earlier one's.
@@ -105,10 +105,20 @@ impl Store {
                 let ran_ms = i64::try_from(ran_ms).unwrap_or(i64::MAX);
                 let changed = db
                     .prepare_cached(
-                        "UPDATE delegations SET progress = ?3, ran_ms = ?4
+                        "UPDATE delegations SET progress = ?3, ran_ms = ?4, tokens_in = ?5, tokens_out = ?6, cost = ?7,
+                                model = coalesce(?8, model)
                          WHERE id = ?1 AND attempt = ?2 AND phase IN ('starting', 'working', 'stopping')",
                     )?
-                    .execute(params![id.as_str(), attempt(of), serde_json::to_string(&progress)?, ran_ms])?;
+                    .execute(params![
+                        id.as_str(),
+                        attempt(of),
+                        serde_json::to_string(&progress)?,
+                        ran_ms,
+                        usage::stored(progress.tokens_in),
+                        usage::stored(progress.tokens_out),
+                        progress.cost,
+                        progress.model,
+                    ])?;
                 if changed > 0
                     && let Some(partial) = partial
                 {
@@ -160,8 +170,9 @@ fn register(
     let text = record_json(&mut delegation)?;
     let spec = &delegation.spec;
     db.prepare_cached(
-        "INSERT INTO delegations (id, project, root, parent, batch, agent, title, state, phase, registered_at, record, child)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'registered', 'queued', ?8, ?9, ?10)",
+        "INSERT INTO delegations (id, project, root, parent, batch, agent, title, state, phase, registered_at, record, child,
+                                  model)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'registered', 'queued', ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         spec.id.as_str(),
@@ -174,6 +185,7 @@ fn register(
         ms(now),
         text,
         delegation.child.as_ref().map(SessionId::as_str),
+        spec.model.as_ref().map(ToString::to_string).unwrap_or_default(),
     ])?;
     let order = db.last_insert_rowid();
     db.prepare_cached("INSERT INTO prompts (delegation, prompt, digest) VALUES (?1, ?2, ?3)")?
@@ -240,7 +252,7 @@ fn commit(
     let changed = db
         .prepare_cached(
             "UPDATE delegations SET version = ?3, record = ?4, state = ?5, phase = ?6, attempt = ?7, child = ?8,
-                    started_at = ?9, ended_at = ?10, active = ?11
+                    started_at = ?9, ended_at = ?10, active = ?11, spent_ms = ?12, day = ?13
              WHERE id = ?1 AND version = ?2 AND active = 1",
         )?
         .execute(params![
@@ -255,6 +267,8 @@ fn commit(
             delegation.started_at.map(ms),
             delegation.ended_at.map(ms),
             !delegation.state.is_terminal(),
+            usage::stored(delegation.spent_ms),
+            delegation.ended_at.map(usage::day),
         ])?;
     let Some(seq) = seq_of(db, &id)? else {
         return Err(CommitError::Stale(id));

@@ -12,7 +12,7 @@ use super::Place;
 use crate::error::StoreError;
 use crate::record::{phase_name, record_json, seq_of};
 use crate::rows::{Progress, attempt, ms};
-use crate::{Store, predecessor, search, texts};
+use crate::{Store, predecessor, search, texts, usage};
 
 /// The batch of what was taken back: its parent hears nothing more of it, so it belongs to none.
 const NO_BATCH: i64 = 0;
@@ -91,10 +91,13 @@ fn store(
     predecessor::forget(db, &place.path)?;
     let record = record_json(&mut delegation)?;
     let spec = &delegation.spec;
+    let progress = progress(artifact);
     db.prepare_cached(
         "INSERT INTO delegations (id, project, root, parent, batch, child, agent, title, summary, state, phase, active,
-                                  attempt, registered_at, started_at, ended_at, artifact, progress, record)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                                  attempt, registered_at, started_at, ended_at, artifact, progress, record,
+                                  model, tokens_in, tokens_out, cost, spent_ms, day)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+                 ?19, ?20, ?21, ?22, ?23, ?24)",
     )?
     .execute(params![
         spec.id.as_str(),
@@ -113,8 +116,14 @@ fn store(
         delegation.started_at.map(ms),
         delegation.ended_at.map(ms),
         place.path.to_string_lossy(),
-        serde_json::to_string(&progress(artifact))?,
+        serde_json::to_string(&progress)?,
         record,
+        progress.model.as_deref().unwrap_or_default(),
+        usage::stored(progress.tokens_in),
+        usage::stored(progress.tokens_out),
+        progress.cost,
+        usage::stored(delegation.spent_ms),
+        delegation.ended_at.map(usage::day),
     ])?;
     let seq = db.last_insert_rowid();
     // No digest: nothing was asked for in these words.

@@ -240,3 +240,47 @@ async fn servers_are_found_again_until_their_end_is_proven() {
     store.remove_server("s1").await.unwrap();
     assert_eq!(store.servers().await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn what_an_older_store_s_delegations_used_stands_in_columns_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(frozen(3), paths(dir.path()).db).unwrap();
+    let db = Connection::open(paths(dir.path()).db).unwrap();
+    let progress = r#"{"tool_calls":1,"last_tool":null,"tokens_in":7,"tokens_out":3,"cost":0.5,"heard_at":null,"refused":0,"model":"lab/small"}"#;
+    let changed = "UPDATE delegations SET progress = ?1 WHERE id = 'brave-amber-otter'";
+    assert_eq!(db.execute(changed, [progress]).unwrap(), 1);
+    db.execute(
+        "INSERT INTO reads SELECT seq, 0, 'x' FROM delegations WHERE id = 'brave-amber-otter'",
+        [],
+    )
+    .unwrap();
+    drop(db);
+    open(dir.path()).unwrap().close().await;
+    let db = Connection::open(paths(dir.path()).db).unwrap();
+    let column = |id: &str| -> (String, i64, i64, f64, i64, Option<String>, i64) {
+        db.query_row(
+            "SELECT model, tokens_in, tokens_out, cost, spent_ms, day, seen FROM delegations WHERE id = ?1",
+            [id],
+            |row| {
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                    row.get(5)?,
+                    row.get(6)?,
+                ))
+            },
+        )
+        .unwrap()
+    };
+    let day = crate::common::at(10)
+        .to_zoned(jiff::tz::TimeZone::system())
+        .date()
+        .to_string();
+    let ended = ("lab/small".to_owned(), 7, 3, 0.5, 5, Some(day), 1);
+    assert_eq!(column("brave-amber-otter"), ended);
+    let waiting = (String::new(), 0, 0, 0.0, 0, None, 0);
+    assert_eq!(column("eager-red-finch"), waiting);
+}
