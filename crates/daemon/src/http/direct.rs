@@ -6,10 +6,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::{Batch, Register};
-use brigade_protocol::delegations::{Cancel, Cancelled};
+use brigade_protocol::delegations::{Cancel, Cancelled, Message, Sent};
 use brigade_protocol::tools::{Answer, Delegate, Read};
 
-use super::{Api, Failure, bridge_register, bridge_up, cancel, tool_delegate, tool_read};
+use super::{Api, Failure, bridge_register, bridge_up, cancel, send, tool_delegate, tool_read};
 use crate::hosts::Connection;
 
 pub(crate) async fn delegate(api: Api, call: Delegate) -> Result<Answer, Failure> {
@@ -24,6 +24,11 @@ pub(crate) async fn read(api: Api, call: Read) -> Result<Answer, Failure> {
 
 pub(crate) async fn cancel(api: Api, request: Cancel) -> Result<Cancelled, Failure> {
     let answer = cancel::handle(State(api), Json(request)).await;
+    answer.map(|Json(answer)| answer)
+}
+
+pub(crate) async fn send(api: Api, id: String, message: Message) -> Result<Sent, Failure> {
+    let answer = send::handle(State(api), Path(id), Json(message)).await;
     answer.map(|Json(answer)| answer)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use brigade_protocol::delegations::Cancel;
+use brigade_protocol::delegations::{Cancel, Message};
 use brigade_testkit::simulated::Confirm;
 
 use super::history::{History, Kind, Known, Script};
@@ -36,7 +36,7 @@ impl History {
             self.start_host("tui");
             return;
         };
-        match self.below(38) {
+        match self.below(41) {
             0..=11 => self.delegate(at),
             12..=15 => {
                 if self.gates > 0 {
@@ -87,6 +87,7 @@ impl History {
                     self.delete(at);
                 }
             }
+            36..=38 => self.send(),
             _ => {
                 let ms = [5_000, 40_000, 130_000, 400_000, 1_000_000][self.pick(5)];
                 self.pass(Duration::from_millis(ms));
@@ -220,6 +221,26 @@ impl History {
         }
         self.note(format!("{id} is to be cancelled"));
         self.deeds.cancelled.insert(id);
+    }
+
+    /// A message, which has a delegation's word in it: whatever it is answered with, the result holds that.
+    fn send(&mut self) {
+        if !self.serves() {
+            return;
+        }
+        let Some(id) = self.some_id() else {
+            return;
+        };
+        let number = self.judge.drawn();
+        let word = &self.deeds.known[&id].word;
+        let message = Message {
+            message: format!("@say {word} message{number}x"),
+            directory: None,
+        };
+        if let Some(life) = &self.life {
+            drop(life.spawn(direct::send(life.api.clone(), id.clone(), message)));
+        }
+        self.note(format!("message{number}x is sent to {id}"));
     }
 
     fn abort(&mut self, at: usize) {

@@ -24,6 +24,8 @@ struct Told {
     own: u64,
     decided: Option<Outcome>,
     ended: bool,
+    /// What was sent to it.
+    messages: Vec<String>,
 }
 
 /// What has happened, to see that enough does.
@@ -35,6 +37,10 @@ pub(super) struct Figures {
     pub(super) offered: u64,
     pub(super) woken: u64,
     pub(super) cancelled: u64,
+    /// Messages that were sent to delegations.
+    pub(super) messages: u64,
+    /// Further rounds of ended ones.
+    pub(super) rounds: u64,
 }
 
 /// Watches a history.
@@ -56,7 +62,9 @@ impl Judge {
             |holds: &dyn Fn(&&Standing) -> bool| self.last.values().filter(holds).count() as u64;
         Figures {
             interruptions: told.clone().map(|one| u64::from(one.interruptions)).sum(),
-            own: told.map(|one| one.own).sum(),
+            own: told.clone().map(|one| one.own).sum(),
+            messages: told.map(|one| one.messages.len() as u64).sum(),
+            rounds: count(&|one| one.delegation.spec.continues.is_some()),
             offered: self.offered.len() as u64,
             woken: count(&|one| one.wake.is_some()),
             cancelled: count(&|one| one.delegation.state == Standstate::Cancelled),
@@ -191,6 +199,17 @@ impl Judge {
                     }
                 }
                 let users = child.messages.iter().filter(|m| !m.is_assistant()).count();
+                // Each round of a session has its prompts and messages.
+                let rounds = self.last.values().filter(|one| {
+                    let known = one.delegation.child.as_ref();
+                    known.is_some_and(|known| known.as_str() == child.id)
+                });
+                let may: u32 = rounds
+                    .map(|one| one.delegation.attempt.0 + one.delegation.messages)
+                    .sum();
+                if may > 0 && users > may as usize {
+                    wrong.push(format!("{} was prompted {users} times for {may}", child.id));
+                }
                 let id = child.info["metadata"]["brigade"]["delegation"].as_str();
                 let before = prompts
                     .entry(id.unwrap_or_default().to_owned())
@@ -199,16 +218,6 @@ impl Judge {
                     wrong.push(format!("{id:?} was prompted in two children"));
                 }
                 *before += users;
-            }
-            for one in self.last.values() {
-                let record = &one.delegation;
-                let prompts = prompts.get(record.spec.id.as_str()).copied().unwrap_or(0);
-                if prompts > record.attempt.0 as usize {
-                    wrong.push(format!(
-                        "{} was prompted {prompts} times in {} attempts",
-                        record.spec.id, record.attempt
-                    ));
-                }
             }
         }
     }
@@ -245,6 +254,27 @@ impl Judge {
             if deeds.deleted.contains(parent) {
                 continue;
             }
+            if let (Some(child), Standstate::Complete) = (&record.child, record.state) {
+                let sent = self.told.get(&one.order).map(|told| &told.messages);
+                let last = sent.and_then(|sent| sent.last());
+                let text = one.artifact.as_ref().map(std::fs::read_to_string);
+                // A later attempt is asked to go on after it, and answers that.
+                if record.attempt.0 <= 1
+                    && let (Some(last), Some(Ok(text))) = (last, text)
+                    && !text.contains(last.trim_start_matches("@say "))
+                {
+                    wrong.push(format!("{id} ended without an answer to {last:?}: {text}"));
+                }
+                for message in sent.into_iter().flatten() {
+                    let times = world.read(|state| {
+                        let all = state.messages(child.as_str()).iter();
+                        all.filter(|known| known.text() == *message).count()
+                    });
+                    if times != 1 && !record.only_collects() {
+                        wrong.push(format!("{id} got {message:?} {times} times"));
+                    }
+                }
+            }
             let notices = world.read(|state| state.notices(parent, id));
             match one.notice.as_deref() {
                 Some("delivered") if notices == 1 => {}
@@ -267,7 +297,13 @@ impl Told {
             odd("something happened after its end");
         }
         match event {
-            Event::Registered | Event::MessageSent { .. } => {}
+            Event::Registered => {}
+            Event::MessageSent { number, text, .. } => {
+                self.messages.push(text.clone());
+                if self.decided.is_some() || *number as usize != self.messages.len() {
+                    odd("it takes no message");
+                }
+            }
             Event::Started {
                 attempt,
                 runner,
@@ -376,7 +412,8 @@ fn judge_end(one: &Standing, deeds: &Deeds, wrong: &mut Vec<String>) {
         || deeds.stopped.contains(&child);
     let fits = match (record.state, &outcome.reason) {
         (Standstate::Complete, _) => {
-            let own = known.script == Script::Says && text.contains(&known.word);
+            let says = known.script == Script::Says || record.messages > 0;
+            let own = says && text.contains(&known.word);
             // What was cut off is told to go on, and its model then says this.
             own || (!first && text.contains("\nok"))
         }

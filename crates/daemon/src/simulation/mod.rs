@@ -110,7 +110,7 @@ fn whatever_happens_what_must_hold_holds() {
         .collect();
     let seconds = began.elapsed().as_secs_f64();
     let figures = format!(
-        "{} histories from seed {first} in {seconds:.1} s ({:.0} a minute): {} delegations, {} daemons, {} hosts killed, {} attempts interrupted, {} on own servers, {} cancelled, {} notices offered, {} wakings; {} failed",
+        "{} histories from seed {first} in {seconds:.1} s ({:.0} a minute): {} delegations, {} daemons, {} hosts killed, {} attempts interrupted, {} on own servers, {} cancelled, {} messages sent, {} further rounds, {} notices offered, {} wakings; {} failed",
         outcomes.len(),
         outcomes.len() as f64 / seconds * 60.0,
         sum(|one| one.delegations as u64),
@@ -119,6 +119,8 @@ fn whatever_happens_what_must_hold_holds() {
         sum(|one| one.figures.interruptions),
         sum(|one| one.figures.own),
         sum(|one| one.figures.cancelled),
+        sum(|one| one.figures.messages),
+        sum(|one| one.figures.rounds),
         sum(|one| one.figures.offered),
         sum(|one| one.figures.woken),
         failed.len(),
