@@ -1,6 +1,6 @@
 //! Messages that are sent to a run beyond its prompt.
 
-use brigade_agents::opencode::{DriveOutcome, RunSpec};
+use brigade_agents::opencode::{DriveOutcome, RunSpec, Signal};
 use brigade_core::delegation::RunEnd;
 
 use crate::fake::{Fault, Host, spec, start, start_with};
@@ -162,4 +162,24 @@ async fn a_run_that_is_stopped_is_given_nothing_more() {
     let ended = ended(driving.outcome.await.unwrap());
     assert_eq!((ended.end, ended.messages), (RunEnd::Answered, 0));
     assert_eq!(host.count(POST), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_before_the_message_is_no_end_even_if_events_were_missed() {
+    let host = Host::new();
+    let driving = start(&host, fresh());
+    host.until("log prompted", 1).await;
+    host.assistant(CHILD, "first", &serde_json::json!({}));
+    driving.messages.send_replace(1);
+    host.idle(CHILD).await;
+    host.until(POST, 2).await;
+    // The host has not begun with it yet, and the messages are read.
+    let reads = host.count("GET /session/ses_child1/message");
+    host.signal(Signal::Reconnected).await;
+    host.until("GET /session/ses_child1/message", reads + 1)
+        .await;
+    host.heard().await;
+    host.busy(CHILD).await;
+    host.answer(CHILD, "second").await;
+    assert_eq!(ended(driving.outcome.await.unwrap()).answer, "second");
 }
