@@ -27,13 +27,18 @@ pub(crate) const FOLDERS: [&str; 2] = ["plugin", "plugins"];
 /// The bridge as it is to be installed. `program` is named in it where `brigade` alone would not be
 /// found by the host.
 pub(crate) fn text(program: Option<&Path>) -> String {
-    let mut text = match program {
+    let text = match program {
         Some(path) => {
             let path = serde_json::Value::from(path.to_string_lossy());
             SOURCE.replacen(PROGRAM, &format!("env.BRIGADE_BIN || {path}"), 1)
         }
         None => SOURCE.to_owned(),
     };
+    sealed(text)
+}
+
+/// A file of ours with a last line that names its version and seals what stands above it.
+pub(crate) fn sealed(mut text: String) -> String {
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -65,7 +70,7 @@ pub(crate) enum Found {
     Nothing,
     /// Not ours.
     Foreign,
-    /// A bridge.
+    /// A bridge, or whatever file of ours was looked for.
     Bridge {
         /// Its version; none if it doesn't say.
         version: Option<String>,
@@ -76,14 +81,19 @@ pub(crate) enum Found {
     },
 }
 
-/// Looks at a file.
+/// Looks at a file where the bridge goes.
 pub(crate) fn look(path: &Path) -> io::Result<Found> {
+    look_for(path, HEADER)
+}
+
+/// Looks at a file that is ours if it begins with this.
+pub(crate) fn look_for(path: &Path, header: &str) -> io::Result<Found> {
     let text = match fs::read(path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(error),
     };
-    if !text.starts_with(HEADER) {
+    if !text.starts_with(header) {
         return Ok(Found::Foreign);
     }
     let (version, sealed) = match seal(&text) {
@@ -134,7 +144,8 @@ pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     // Not ending in `.js`: the host may be scanning right now.
-    let temporary = folder.join(format!(".{FILE}.{}.tmp", std::process::id()));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
     let written = fs::OpenOptions::new()
         .create(true)
         .write(true)

@@ -8,6 +8,7 @@ mod error;
 mod format;
 mod host;
 mod output;
+mod panel;
 mod table;
 
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use crate::context::{Context, directory};
 use crate::error::{CliError, Kind};
 use crate::host::{predecessors, project_top, which};
 use crate::output::{Output, Tone};
+use crate::panel;
 
 pub(crate) fn run(args: &Place, context: &mut Context) -> Result<(), CliError> {
     let program = program()?;
@@ -64,8 +65,8 @@ fn program() -> Result<Option<PathBuf>, CliError> {
     })
 }
 
-/// Where an edited bridge is kept: beside it, under a name that nothing has yet.
-fn free(path: &Path) -> io::Result<PathBuf> {
+/// Where an edited file is kept: beside it, under a name that nothing has yet.
+pub(crate) fn free(path: &Path) -> io::Result<PathBuf> {
     let mut kept = path.with_extension("js.bak");
     let mut number = 1;
     while kept.try_exists()? {
@@ -137,8 +138,9 @@ fn install(
             "`brigade` on PATH is not this program: the bridge will start {program}"
         ))?;
     }
+    let wrote_panel = panel::install(out, folder)?;
     warnings(out, folders, other)?;
-    if wrote {
+    if wrote || wrote_panel {
         out.line("Restart OpenCode; then ask it to delegate something. `brigade doctor` checks the rest.")?;
     }
     Ok(())
@@ -212,7 +214,12 @@ pub(crate) mod tests {
         let rig = rig();
         let first = rig.install(false).unwrap();
         assert!(
-            first.starts_with("Wrote ROOT/person/plugin/brigade.js (version 0.1.0)\nRestart"),
+            first.starts_with(
+                "Wrote ROOT/person/plugin/brigade.js (version 0.1.0)\n\
+                 Wrote the panel: ROOT/person/brigade/tui.js (version 0.1.0)\n\
+                 Named it in ROOT/person/tui.json\n\
+                 Restart"
+            ),
             "{first}"
         );
         let second = rig.install(false).unwrap();

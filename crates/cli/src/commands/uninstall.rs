@@ -10,6 +10,7 @@ use crate::commands::install::{Folders, failed};
 use crate::context::{Context, directory};
 use crate::error::CliError;
 use crate::output::Output;
+use crate::panel;
 
 pub(crate) fn run(args: &Place, context: &mut Context) -> Result<(), CliError> {
     let folders = Folders::of(&context.dirs, &directory()?);
@@ -19,7 +20,7 @@ pub(crate) fn run(args: &Place, context: &mut Context) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Removes the bridges there, and nothing else; whether there was one.
+/// Removes bridges and panel there, and nothing else; whether there was one.
 fn uninstall(out: &mut Output, folders: &Folders, project: bool) -> Result<bool, CliError> {
     let (folder, other) = folders.chosen(project);
     let mut removed = false;
@@ -33,6 +34,7 @@ fn uninstall(out: &mut Output, folders: &Folders, project: bool) -> Result<bool,
         out.line(&format!("Removed {shown}"))?;
         removed = true;
     }
+    removed |= panel::uninstall(out, folder)?;
     if !removed {
         out.line(&format!(
             "No bridge of Brigade's is installed in {}. Nothing to do.",
@@ -67,7 +69,7 @@ mod tests {
     use crate::commands::install::tests::rig;
 
     #[test]
-    fn only_the_bridge_goes() {
+    fn only_what_was_installed_goes() {
         let rig = rig();
         rig.install(false).unwrap();
         rig.install(true).unwrap();
@@ -82,6 +84,8 @@ mod tests {
             rig.shown(&printed()),
             "Removed ROOT/person/plugin/brigade.js\n\
              ROOT/person/plugins/brigade.js is not Brigade's; it stays.\n\
+             Removed ROOT/person/tui.json: it held nothing else\n\
+             Removed ROOT/person/brigade/tui.js\n\
              Another one stays in ROOT/project/.opencode/plugin/brigade.js; remove it with: brigade uninstall opencode --project\n"
         );
         assert!(other.exists() && foreign.exists());

@@ -168,6 +168,7 @@ fn the_doctor_looks_at_all_of_it() {
             "daemon",
             "opencode",
             "bridge",
+            "panel",
             "host",
             "leftovers"
         ]

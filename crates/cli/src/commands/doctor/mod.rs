@@ -4,6 +4,7 @@ mod daemon;
 mod files;
 mod host;
 mod left;
+mod panel;
 
 use serde::Serialize;
 
@@ -95,6 +96,7 @@ pub(crate) async fn run(args: Json, context: &mut Context) -> Result<(), CliErro
         let path = std::env::var_os("PATH");
         checks.push(host::opencode(path.as_deref()).await);
         checks.extend(host::bridge(&folders, path.as_deref()));
+        checks.extend(panel::installed(&folders));
         checks.extend(host::predecessor(&folders));
         checks.extend(daemon::hosts(&status));
         checks.extend(left::checks(&context.dirs, status.is_ok()).await);
