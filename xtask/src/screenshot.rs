@@ -16,6 +16,8 @@ const SIZE: (NonZeroU16, NonZeroU16) =
     (NonZeroU16::new(54).unwrap(), NonZeroU16::new(118).unwrap());
 /// What the person goes on with.
 const MEANWHILE: &str = "Good. Is the first one back?";
+/// What one that has ended is asked further.
+const FURTHER: &str = "Would a cache of the checked tokens help?";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Takes all pictures anew.
@@ -27,6 +29,14 @@ pub(crate) fn run() -> Result<()> {
     block_on(async {
         let sandbox = demo::sandbox().await?;
         sandbox.brigade(&["install", "opencode"]).await?;
+        // Before the others, whose words it may hold as well.
+        sandbox.model().when(
+            FURTHER,
+            Script::saying("# A cache would not help")
+                .say("Each request brings a token of its own.")
+                .say("")
+                .say("Tokens live for one request, so none would be found in a cache again."),
+        );
         demo::teach_by_hand(&sandbox);
         sandbox.model().when(
             MEANWHILE,
@@ -58,9 +68,40 @@ pub(crate) fn run() -> Result<()> {
             "delegating.svg",
             "OpenCode's terminal UI: three pieces of work were delegated, their notices came in, and the agent went on by itself",
         )?;
+        steering(&sandbox).await?;
         drop(tui);
         list(&sandbox).await
     })
+}
+
+/// One that has ended goes on, as a person has it go on in a shell.
+async fn steering(sandbox: &Sandbox) -> Result<()> {
+    let listed = sandbox.brigade(&["list", "--json"]).await?.json()?;
+    let Some(id) = listed["delegations"][2]["id"].as_str() else {
+        return Err(Error::Wrong(format!("nothing is listed: {listed}")));
+    };
+    let said = sandbox.home().join("said");
+    let said = said.display();
+    let script = format!(
+        "printf '$ brigade send {id} \"{FURTHER}\"\\n'
+         brigade send {id} '{FURTHER}' | tee {said}
+         round=$(sed -n 's/.* as \\([a-z-]*\\),.*/\\1/p' {said})
+         printf '\\n$ brigade read --follow %s\\n' $round
+         brigade read --follow $round"
+    );
+    let folder = sandbox
+        .brigade_program()?
+        .parent()
+        .unwrap_or(Path::new("/"));
+    let path = format!("PATH={}:$PATH; {script}", folder.display());
+    let size = (NonZeroU16::new(33).unwrap_or(SIZE.0), SIZE.1);
+    let tui = Tui::sized(sandbox, Path::new("/bin/sh"), &["-c", &path], size)?;
+    tui.ended(LIMIT).await?;
+    save(
+        &tui,
+        "steering.svg",
+        "brigade send has a delegation that has ended go on in its session, and brigade read follows it",
+    )
 }
 
 /// The same delegations on the command line.
