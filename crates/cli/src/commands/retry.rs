@@ -3,7 +3,7 @@
 use crate::args::Retry;
 use crate::context::{Context, scope};
 use crate::error::CliError;
-use crate::output::{Tone, harmless};
+use crate::output::harmless;
 
 pub(crate) async fn run(args: Retry, context: &mut Context) -> Result<(), CliError> {
     let scope = scope(args.all)?;
@@ -11,13 +11,5 @@ pub(crate) async fn run(args: Retry, context: &mut Context) -> Result<(), CliErr
     if args.json.json {
         return context.out.json(&retried);
     }
-    let tone = if retried.existing {
-        Tone::Warn
-    } else {
-        Tone::Good
-    };
-    let id = context.out.paint(tone, retried.id.as_str());
-    context
-        .out
-        .line(&format!("{id}  {}", harmless(&retried.message)))
+    context.out.line(&harmless(&retried.message))
 }

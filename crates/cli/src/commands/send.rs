@@ -7,7 +7,7 @@ use brigade_protocol::delegations::Message;
 use crate::args::Send;
 use crate::context::{Context, scope};
 use crate::error::{CliError, Kind};
-use crate::output::{Tone, harmless};
+use crate::output::harmless;
 
 /// The longest message that is taken from standard input, in bytes; the daemon's own limit is lower.
 const LONGEST: u64 = 4 << 20;
@@ -24,10 +24,7 @@ pub(crate) async fn run(args: Send, context: &mut Context) -> Result<(), CliErro
     if args.json.json {
         return context.out.json(&sent);
     }
-    let id = context.out.paint(Tone::Good, sent.id.as_str());
-    context
-        .out
-        .line(&format!("{id}  {}", harmless(&sent.message)))
+    context.out.line(&harmless(&sent.message))
 }
 
 fn standard_input() -> Result<String, CliError> {
