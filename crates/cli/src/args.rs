@@ -4,6 +4,8 @@ use brigade_core::delegation::State;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::since::Since;
+
 /// Background delegation for AI coding agents.
 #[derive(Debug, Parser)]
 #[command(
@@ -27,7 +29,7 @@ pub(crate) enum Command {
     Uninstall(Place),
     /// Look for what is wrong, and say how to mend it
     Doctor(Json),
-    /// List delegations, newest first
+    /// List delegations, newest first unless sorted otherwise
     List(List),
     /// Show everything about a delegation
     Show(Show),
@@ -84,17 +86,52 @@ pub(crate) struct List {
     /// Of all projects, not only the current directory's
     #[arg(long)]
     pub(crate) all: bool,
-    /// Only those in this state
-    #[arg(long, value_name = "STATE", value_parser = state_parser())]
-    pub(crate) state: Option<State>,
+    /// Only those in this state; may be given several times, or with commas
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state_parser())]
+    pub(crate) state: Vec<State>,
+    /// Only this agent's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Only those that have ended and nobody has read
+    #[arg(long)]
+    pub(crate) unread: bool,
+    /// Only those registered since then: 30m, 12h, 7d, 2w, a day or a time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Since>,
     /// Only those of this root session
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
+    /// By what to sort, the latest or the most first
+    #[arg(long, value_enum, default_value = "registered")]
+    pub(crate) sort: Sort,
+    /// Turn the order round
+    #[arg(long)]
+    pub(crate) reverse: bool,
     /// At most so many
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u32>,
+    /// Pass over so many
+    #[arg(long, value_name = "N")]
+    pub(crate) offset: Option<u32>,
     #[command(flatten)]
     pub(crate) json: Json,
+}
+
+/// By what a list is sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    /// When it was registered
+    Registered,
+    /// When it ended; what has not comes last
+    Ended,
+    /// What it has cost
+    Cost,
+    /// Tokens read and written
+    Tokens,
+    /// How long it has run
+    Duration,
+    /// Its state, in the order of a delegation's life
+    State,
 }
 
 /// `show`.
@@ -287,7 +324,14 @@ mod tests {
         let Command::List(list) = parse("brigade list --state timeout").unwrap().command else {
             panic!("it is list");
         };
-        assert_eq!(list.state, Some(State::Timeout));
+        assert_eq!(list.state, [State::Timeout]);
+        let Command::List(list) = parse("brigade list --state error,timeout --state complete")
+            .unwrap()
+            .command
+        else {
+            panic!("it is list");
+        };
+        assert_eq!(list.state, [State::Error, State::Timeout, State::Complete]);
         assert!(parse("brigade list --state done").is_err());
         assert!(parse("brigade read x --follow --json").is_err());
     }

@@ -9,6 +9,7 @@ mod format;
 mod host;
 mod output;
 mod panel;
+mod since;
 mod table;
 
 use std::process::ExitCode;

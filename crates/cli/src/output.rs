@@ -19,6 +19,8 @@ pub(crate) enum Tone {
     Plain,
     /// The head of a table or section.
     Head,
+    /// What was searched for.
+    Hit,
     /// Of little weight.
     Faint,
     /// Well.
@@ -46,7 +48,7 @@ impl Tone {
     fn style(self) -> Style {
         match self {
             Tone::Plain => Style::new(),
-            Tone::Head => Style::new().bold(),
+            Tone::Head | Tone::Hit => Style::new().bold(),
             Tone::Faint => Style::new().dimmed(),
             Tone::Good => AnsiColor::Green.on_default(),
             Tone::Busy => AnsiColor::Cyan.on_default(),
@@ -102,6 +104,18 @@ impl Output {
         (output, move || {
             String::from_utf8(shared.0.borrow().clone()).unwrap()
         })
+    }
+
+    /// Whether there are colours, and all that goes with them.
+    pub(crate) fn is_coloured(&self) -> bool {
+        self.colour
+    }
+
+    /// The same output with colours, for tests.
+    #[cfg(test)]
+    pub(crate) fn coloured(mut self) -> Self {
+        self.colour = true;
+        self
     }
 
     /// The text in its tone.

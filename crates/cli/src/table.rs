@@ -31,17 +31,53 @@ impl From<&str> for Cell {
     }
 }
 
-/// Prints a table; columns in which no row has text are left out.
-pub(crate) fn print(out: &mut Output, heads: &[&str], rows: &[Vec<Cell>]) -> Result<(), CliError> {
-    let heads = heads
+/// A column.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Column {
+    head: &'static str,
+    weight: u8,
+    right: bool,
+}
+
+impl Column {
+    /// A column of texts. Those of the least weight are left out where the terminal is too narrow; 0 stays.
+    pub(crate) fn text(head: &'static str, weight: u8) -> Self {
+        let right = false;
+        Self {
+            head,
+            weight,
+            right,
+        }
+    }
+
+    /// The same of numbers.
+    pub(crate) fn number(head: &'static str, weight: u8) -> Self {
+        let right = true;
+        Self {
+            head,
+            weight,
+            right,
+        }
+    }
+}
+
+/// Prints a table that fits the terminal: where the last column would have less room than this, those of the least
+/// weight are left out. Columns in which no row has text are left out anyway.
+pub(crate) fn print(
+    out: &mut Output,
+    heads: &[Column],
+    rows: &[Vec<Cell>],
+    last: usize,
+) -> Result<(), CliError> {
+    let names: Vec<Cell> = heads
         .iter()
-        .map(|head| Cell::new(Tone::Head, head))
+        .map(|head| Cell::new(Tone::Head, head.head))
         .collect();
-    let used: Vec<bool> = columns(rows)
+    let mut used: Vec<bool> = columns(rows)
         .map(|mut cells| cells.any(|cell| !cell.text.is_empty()))
         .collect();
     let widths: Vec<usize> = columns(rows)
-        .zip(&heads)
+        .zip(&names)
         .map(|(cells, head)| {
             cells
                 .chain([head])
@@ -50,30 +86,74 @@ pub(crate) fn print(out: &mut Output, heads: &[&str], rows: &[Vec<Cell>]) -> Res
                 .unwrap_or(0)
         })
         .collect();
-    for row in std::iter::once(&heads).chain(rows) {
+    drop_columns(out.width, heads, &widths, &mut used, last);
+    for row in std::iter::once(&names).chain(rows) {
         let mut line = String::new();
         let mut at = 0;
         let cells: Vec<_> = row
             .iter()
             .zip(&widths)
+            .zip(heads)
             .zip(&used)
             .filter(|(_, used)| **used)
             .collect();
-        for (index, ((cell, width), _)) in cells.iter().enumerate() {
-            if index + 1 == cells.len() {
+        for (index, (((cell, width), head), _)) in cells.iter().enumerate() {
+            let pad = " ".repeat(*width - cell.text.width());
+            if head.right {
+                line.push_str(&pad);
+                line.push_str(&out.paint(cell.tone, &cell.text));
+                line.push_str(&" ".repeat(GAP));
+                at += *width + GAP;
+            } else if index + 1 == cells.len() {
                 let room = out
                     .width
                     .map_or(usize::MAX, |all| all.saturating_sub(at).max(LEAST));
                 line.push_str(&out.paint(cell.tone, &cut(&cell.text, room)));
             } else {
                 line.push_str(&out.paint(cell.tone, &cell.text));
-                line.push_str(&" ".repeat(*width - cell.text.width() + GAP));
+                line.push_str(&pad);
+                line.push_str(&" ".repeat(GAP));
                 at += *width + GAP;
             }
         }
         out.line(line.trim_end())?;
     }
     Ok(())
+}
+
+/// Leaves out columns until there is enough room for the last one.
+fn drop_columns(
+    width: Option<usize>,
+    heads: &[Column],
+    widths: &[usize],
+    used: &mut [bool],
+    last: usize,
+) {
+    let Some(width) = width else { return };
+    let Some(end) = used.iter().rposition(|used| *used) else {
+        return;
+    };
+    let fits = |used: &[bool]| {
+        let fixed: usize = (0..end)
+            .filter(|&column| used[column])
+            .map(|column| widths[column] + GAP)
+            .sum();
+        fixed + last.min(widths[end]) <= width
+    };
+    let mut dropped = Vec::new();
+    while !fits(used) {
+        let least = (0..end)
+            .filter(|&column| used[column] && heads[column].weight > 0)
+            .min_by_key(|&column| heads[column].weight);
+        let Some(least) = least else { return };
+        used[least] = false;
+        dropped.push(least);
+    }
+    // Where a wide one had to go, smaller ones may have room.
+    for column in dropped.into_iter().rev() {
+        used[column] = true;
+        used[column] = fits(used);
+    }
 }
 
 /// The cells of each column.

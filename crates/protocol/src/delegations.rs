@@ -1,6 +1,6 @@
 //! Delegations as people see them: lists, details, texts, search, steering.
 
-use brigade_core::delegation::State;
+use brigade_core::delegation::{State, UnknownState};
 use brigade_core::id::DelegationId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,20 +24,77 @@ pub struct ListQuery {
     /// Only those of this root session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// Only those in this state.
+    /// Only those in one of these states; none for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<State>,
-    /// At most so many, newest first; none for 1,000.
+    pub state: Option<States>,
+    /// Only this agent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Only those that have ended and nobody has read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
+    /// Only those registered at this time or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// By what they are sorted; none for the order of registration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort: Option<Sort>,
+    /// Whether the order is turned round.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reverse: bool,
+    /// So many are passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u32>,
+    /// At most so many; none for 1,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
 
-/// A list, newest first.
+/// Some states, in a query their names with commas between them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct States(pub Vec<State>);
+
+impl TryFrom<String> for States {
+    type Error = UnknownState;
+
+    fn try_from(names: String) -> Result<Self, UnknownState> {
+        let states = names.split(',').map(str::parse);
+        states.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl From<States> for String {
+    fn from(states: States) -> Self {
+        let names: Vec<_> = states.0.iter().map(|state| state.name()).collect();
+        names.join(",")
+    }
+}
+
+/// By what a list is sorted: the most, the latest first; states in the order of a delegation's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sort {
+    /// When it was registered.
+    Registered,
+    /// When it ended; what has not comes last.
+    Ended,
+    /// What it has cost.
+    Cost,
+    /// Tokens read and written.
+    Tokens,
+    /// How long it has run.
+    Duration,
+    /// Its state.
+    State,
+}
+
+/// A list, newest first unless it was to be sorted otherwise.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Listing {
     /// The rows.
     pub delegations: Vec<Summary>,
-    /// How many there are beyond the limit.
+    /// How many come after them.
     pub more: u64,
 }
 
@@ -98,6 +155,9 @@ pub struct Progress {
     pub heard_at: Option<Timestamp>,
     /// Permission asks that were refused.
     pub refused: u64,
+    /// Running time over all attempts, in milliseconds.
+    #[serde(default)]
+    pub ran_ms: u64,
 }
 
 /// Everything about one delegation.
@@ -124,8 +184,64 @@ pub struct Details {
     pub max_run_ms: Option<u64>,
     /// How the notice fares: `none`, `pending`, `sent`, `delivered`, `needless`.
     pub notice: String,
+    /// The earlier round that it goes on with, in the same child session.
+    #[serde(default)]
+    pub continues: Option<DelegationId>,
+    /// The delegation whose work it does anew.
+    #[serde(default)]
+    pub retries: Option<DelegationId>,
+    /// The attempts, in order.
+    #[serde(default)]
+    pub attempts: Vec<AttemptEntry>,
+    /// The tools that were called, the most frequent first. Records of before this was kept have none.
+    #[serde(default)]
+    pub tools: Vec<ToolUse>,
+    /// What it asked for and was refused, in order. Records of before this was kept have none.
+    #[serde(default)]
+    pub refusals: Vec<Refused>,
     /// What happened, in order.
     pub timeline: Vec<TimelineEntry>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptEntry {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// Whether it only looks whether the last one has left an answer.
+    pub collects: bool,
+    /// Whether it ran in a server of Brigade's own.
+    pub own_server: bool,
+    /// The process it ran in.
+    pub pid: Option<u32>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; none while it is under way.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended, in words; none while it is under way.
+    pub end: Option<String>,
+    /// How long it has run, in milliseconds.
+    pub ran_ms: u64,
+}
+
+/// How often a tool was called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolUse {
+    /// The tool.
+    pub name: String,
+    /// How often.
+    pub calls: u64,
+}
+
+/// Something that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The permission and what it was asked for.
+    pub what: String,
+    /// How often.
+    pub times: u64,
+    /// When for the first time.
+    pub at: Timestamp,
 }
 
 /// One line of a timeline.

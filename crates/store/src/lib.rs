@@ -6,6 +6,7 @@
 mod artifacts;
 mod error;
 mod events;
+mod listing;
 mod lookups;
 mod migrate;
 mod notices;
@@ -35,10 +36,11 @@ pub use error::{CommitError, OpenError, StoreError};
 pub use migrate::{SCHEMA, inspect};
 pub use rows::{
     ActiveRow, Change, Committed, Counts, Ended, EventRow, Foreign, Found, Hit, ListFilter, Listed,
-    NoticeRow, NoticeState, Progress, Registered, Registration, Row, Wake, WakeRow,
+    NoticeRow, NoticeState, Progress, Refused, Registered, Registration, Row, Sort, Wake, WakeRow,
 };
 pub use servers::ServerRow;
 pub use upkeep::{Inspected, Left, Place, Stray, TakenBack, Tended, Unfit, inspect_files};
+pub use usage::{UsageBy, UsageFilter, UsageRow, Used};
 use worker::Workers;
 
 /// Where the store and its files lie.

@@ -1,12 +1,11 @@
 //! Looking delegations up: one, some, all that are open.
 
-use brigade_core::delegation::State;
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
 use crate::record::{COLUMNS, TABLES, json_or_default, record, row, seq_of};
-use crate::rows::{ActiveRow, Counts, Found, ListFilter, Listed, Row, count, ms};
+use crate::rows::{ActiveRow, Counts, Found, Listed, Row};
 use crate::{SCHEMA, Store, predecessor};
 
 /// How many IDs an ambiguous prefix is answered with.
@@ -104,15 +103,6 @@ impl Store {
             .workers
             .read(move |db| Ok(matching(db, &head, Some(&project), NEAR)?))
             .await
-    }
-
-    /// A list, newest first, and how many there are beyond it. Prompts are left out (they are empty): a
-    /// long list of them would fill the memory for nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn list(&self, filter: ListFilter) -> Result<(Vec<Listed>, u64), StoreError> {
-        self.0.workers.read(move |db| list(db, &filter)).await
     }
 
     /// What of a root session is active, or ended and not read: oldest first.
@@ -260,56 +250,4 @@ fn matching(
         )?
         .collect::<Result<Vec<_>, _>>()?;
     Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
-}
-
-fn list(db: &Connection, filter: &ListFilter) -> Result<(Vec<Listed>, u64), StoreError> {
-    let mut conditions = Vec::new();
-    let mut values: Vec<String> = Vec::new();
-    let given = [
-        ("project", filter.project.as_ref().map(ProjectId::as_str)),
-        ("root", filter.root.as_ref().map(SessionId::as_str)),
-        ("state", filter.state.map(State::name)),
-    ];
-    for (column, value) in given {
-        if let Some(value) = value {
-            values.push(value.to_owned());
-            conditions.push(format!("d.{column} = ?{}", values.len()));
-        }
-    }
-    let clause = if conditions.is_empty() {
-        "1".to_owned()
-    } else {
-        conditions.join(" AND ")
-    };
-    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    // Both kinds by time, each by its own index; merged here, so that neither has to be read whole.
-    let columns = COLUMNS.replace("p.prompt", "''");
-    let ours = format!(
-        "SELECT {columns} FROM delegations d LEFT JOIN notices n ON n.delegation = d.seq
-         WHERE {clause} ORDER BY d.seq DESC LIMIT {limit}"
-    );
-    let mut rows: Vec<(i64, Listed)> = db
-        .prepare_cached(&ours)?
-        .query_map(params_from_iter(&values), row)?
-        .map(|row| {
-            row.map(|row| {
-                (
-                    ms(row.delegation.spec.registered_at),
-                    Listed::Ours(Box::new(row)),
-                )
-            })
-        })
-        .collect::<Result<_, _>>()?;
-    for file in predecessor::list(db, &clause, &values, limit)? {
-        rows.push((ms(file.started_at), Listed::Predecessor(Box::new(file))));
-    }
-    rows.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-    let number = |table: &str| -> rusqlite::Result<i64> {
-        db.prepare_cached(&format!("SELECT count(*) FROM {table} d WHERE {clause}"))?
-            .query_row(params_from_iter(&values), |row| row.get(0))
-    };
-    let total = count(number("delegations")? + number("foreign_artifacts")?);
-    rows.truncate(limit);
-    let more = u64::try_from(total.saturating_sub(rows.len())).unwrap_or(0);
-    Ok((rows.into_iter().map(|(_, row)| row).collect(), more))
 }

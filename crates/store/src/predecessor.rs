@@ -10,7 +10,7 @@ use brigade_core::delegation::State;
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
 use brigade_core::text::artifact::{self, Artifact};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use crate::error::StoreError;
 use crate::rows::{Foreign, at, ms, parsed};
@@ -57,20 +57,6 @@ pub(crate) fn by_seq(db: &Connection, seq: i64) -> rusqlite::Result<Option<Forei
     db.prepare_cached(&sql)?
         .query_row([seq], foreign)
         .optional()
-}
-
-pub(crate) fn list(
-    db: &Connection,
-    clause: &str,
-    values: &[String],
-    limit: usize,
-) -> rusqlite::Result<Vec<Foreign>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM foreign_artifacts d WHERE {clause} ORDER BY started_at DESC LIMIT {limit}"
-    );
-    db.prepare_cached(&sql)?
-        .query_map(params_from_iter(values), foreign)?
-        .collect()
 }
 
 /// What tells one version of a file from another.

@@ -1,5 +1,6 @@
 //! What goes in and comes out.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,6 +32,38 @@ pub struct Progress {
     /// The model that the run was given, as `provider/model` with its variant.
     #[serde(default)]
     pub model: Option<String>,
+    /// How often each tool was called.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, u64>,
+    /// What was refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refused>,
+}
+
+/// Something that was asked for and refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The permission and what it was asked for.
+    pub what: String,
+    /// How often.
+    pub times: u64,
+    /// When for the first time.
+    pub at: Timestamp,
+}
+
+impl Progress {
+    /// How many different refusals are kept.
+    const REFUSALS: usize = 50;
+
+    /// Counts something that was refused.
+    pub fn refuse(&mut self, what: String, at: Timestamp) {
+        self.refused += 1;
+        if let Some(known) = self.refusals.iter_mut().find(|known| known.what == what) {
+            known.times += 1;
+        } else if self.refusals.len() < Self::REFUSALS {
+            self.refusals.push(Refused { what, times: 1, at });
+        }
+    }
 }
 
 /// A registered delegation's place.
@@ -216,10 +249,40 @@ pub struct ListFilter {
     pub project: Option<ProjectId>,
     /// Only this root session's.
     pub root: Option<SessionId>,
-    /// Only those in this state.
-    pub state: Option<State>,
+    /// Only those in one of these states; all where there is none.
+    pub states: Vec<State>,
+    /// Only this agent's.
+    pub agent: Option<String>,
+    /// Only those that have ended and nobody has read.
+    pub unread: bool,
+    /// Only those registered at this time or later.
+    pub since: Option<Timestamp>,
+    /// By what they are sorted.
+    pub sort: Sort,
+    /// Whether the order is turned round.
+    pub reverse: bool,
+    /// So many are passed over.
+    pub offset: u32,
     /// At most so many.
     pub limit: u32,
+}
+
+/// By what a list is sorted: the most, the latest first; states in the order of a delegation's life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// When it was registered.
+    #[default]
+    Registered,
+    /// When it ended; what has not comes last.
+    Ended,
+    /// What it has cost.
+    Cost,
+    /// Tokens read and written.
+    Tokens,
+    /// How long it has run.
+    Duration,
+    /// Its state.
+    State,
 }
 
 /// An entry of the event log.

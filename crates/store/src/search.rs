@@ -14,6 +14,10 @@ const SNIPPET: u32 = 24;
 pub(crate) const INDEXED: u32 = 1 << 20;
 /// How many words of a query count, and how many characters of each.
 const QUERY: (usize, usize) = (32, 64);
+/// How many hits are ranked at most: a word that is everywhere would take a quarter of a second at 100,000.
+const RANKED: u32 = 1_000;
+/// The columns that hold texts.
+const TEXTS: &str = "title summary prompt result";
 
 /// The part of a text that is indexed.
 fn head(text: &str) -> &str {
@@ -87,14 +91,21 @@ fn query(words: &str) -> Option<String> {
     if !last.ends_with('*') {
         last.push('*');
     }
-    Some(format!(
-        "{{title summary prompt result}} : ({})",
-        words.join(" AND ")
-    ))
+    Some(format!("({})", words.join(" AND ")))
+}
+
+/// What is looked for, and where.
+struct Wanted {
+    /// In the form that FTS5 takes.
+    query: String,
+    project: Option<ProjectId>,
+    root: Option<SessionId>,
 }
 
 impl Store {
-    /// What holds all these words, best first.
+    /// What holds all these words: first what has them in its title, then the others, each best first; of a root
+    /// session's, of which there are few, each newest first. Of more than [`RANKED`] that have them, the newest are
+    /// looked at.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -109,42 +120,28 @@ impl Store {
             return Ok(Vec::new());
         };
         let words: Vec<String> = wanted(words).map(str::to_owned).collect();
-        let (project, root) = (project.cloned(), root.cloned());
+        let wanted = Wanted {
+            query,
+            project: project.cloned(),
+            root: root.cloned(),
+        };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.0
             .workers
             .read(move |db| {
-                let found: Vec<(i64, Option<String>)> = db
-                    .prepare_cached(
-                        "SELECT s.rowid,
-                                CASE WHEN length(s.prompt) + length(s.result) <= ?6
-                                     THEN snippet(search, -1, '[', ']', '…', ?4) END
-                         FROM search s
-                         WHERE search MATCH ?1 AND rank MATCH 'bm25(0, 8, 4, 2, 1)'
-                           AND (?2 IS NULL OR s.project = ?2)
-                           AND (?3 IS NULL
-                                OR s.rowid IN (SELECT seq FROM delegations WHERE root = ?3)
-                                OR -s.rowid IN (SELECT seq FROM foreign_artifacts WHERE root = ?3))
-                         ORDER BY rank LIMIT ?5",
-                    )?
-                    .query_map(
-                        params![
-                            query,
-                            project.as_ref().map(ProjectId::as_str),
-                            root.as_ref().map(SessionId::as_str),
-                            SNIPPET,
-                            limit,
-                            snippet::SHORT
-                        ],
-                        |row| Ok((row.get(0)?, row.get(1)?)),
-                    )?
-                    .collect::<Result<_, _>>()?;
+                let mut found = ranked(db, &wanted, "title", limit)?;
+                if found.len() < limit {
+                    // As many more as may be among those already.
+                    for rowid in ranked(db, &wanted, TEXTS, limit + found.len())? {
+                        if found.len() < limit && !found.contains(&rowid) {
+                            found.push(rowid);
+                        }
+                    }
+                }
                 let mut hits = Vec::new();
-                for (rowid, snippet) in found {
-                    let snippet = match snippet {
-                        Some(snippet) => snippet,
-                        None => excerpt(db, rowid, &words)?,
-                    };
+                for rowid in found {
                     if let Some(row) = by_rowid(db, rowid)? {
+                        let snippet = excerpt(db, rowid, &wanted, &words)?;
                         hits.push(Hit { row, snippet });
                     }
                 }
@@ -154,8 +151,75 @@ impl Store {
     }
 }
 
-/// The excerpt of a long entry.
-fn excerpt(db: &Connection, rowid: i64, words: &[String]) -> rusqlite::Result<String> {
+/// The best of what has the words in these columns.
+fn ranked(
+    db: &Connection,
+    wanted: &Wanted,
+    columns: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut query = format!("{{{columns}}} : {}", wanted.query);
+    if let Some(project) = &wanted.project {
+        // As a word, so that what other projects have is not even looked at.
+        query = format!("{{project}} : \"{project}\" AND {query}");
+    }
+    let root = wanted.root.as_ref().map(SessionId::as_str);
+    if root.is_some() {
+        return db
+            .prepare_cached(
+                "SELECT rowid FROM search WHERE search MATCH ?1
+                    AND (rowid IN (SELECT seq FROM delegations WHERE root = ?2)
+                         OR -rowid IN (SELECT seq FROM foreign_artifacts WHERE root = ?2))
+                 ORDER BY rowid DESC LIMIT ?3",
+            )?
+            .query_map(params![query, root, stored(limit)], |row| row.get(0))?
+            .collect();
+    }
+    let oldest: Option<i64> = db
+        .prepare_cached(
+            "SELECT min(rowid) FROM (SELECT rowid FROM search WHERE search MATCH ?1 ORDER BY rowid DESC LIMIT ?2)",
+        )?
+        .query_row(params![query, RANKED], |row| row.get(0))?;
+    let Some(oldest) = oldest else {
+        return Ok(Vec::new());
+    };
+    db.prepare_cached(
+        "SELECT rowid FROM search WHERE search MATCH ?1 AND rank MATCH 'bm25(0, 8, 4, 2, 1)' AND rowid >= ?2
+         ORDER BY rank LIMIT ?3",
+    )?
+    .query_map(params![query, oldest, stored(limit)], |row| row.get(0))?
+    .collect()
+}
+
+fn stored(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Where the words stand in an entry.
+fn excerpt(
+    db: &Connection,
+    rowid: i64,
+    wanted: &Wanted,
+    words: &[String],
+) -> rusqlite::Result<String> {
+    let short: Option<String> = db
+        .prepare_cached(
+            "SELECT snippet(search, -1, '[', ']', '…', ?3) FROM search
+             WHERE search MATCH ?1 AND rowid = ?2 AND length(prompt) + length(result) <= ?4",
+        )?
+        .query_row(
+            params![
+                format!("{{{TEXTS}}} : {}", wanted.query),
+                rowid,
+                SNIPPET,
+                snippet::SHORT
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if let Some(short) = short {
+        return Ok(short);
+    }
     let texts: [String; 4] = db
         .prepare_cached("SELECT result, prompt, summary, title FROM search WHERE rowid = ?1")?
         .query_row([rowid], |row| {
@@ -191,7 +255,7 @@ mod tests {
     fn a_query_holds_words_and_nothing_else() {
         assert_eq!(
             query("lock \"order\" OR* (x").as_deref(),
-            Some("{title summary prompt result} : (\"lock\" AND \"order\" AND \"OR\" AND \"x\"*)")
+            Some("(\"lock\" AND \"order\" AND \"OR\" AND \"x\"*)")
         );
         for nothing in ["", "  ", "*", "\"\"", "()"] {
             assert_eq!(query(nothing), None);

@@ -59,7 +59,11 @@ pub fn judge(messages: &[Message], evidence: &Evidence<'_>) -> Verdict {
         };
     };
     let partial = || partial_of(after);
-    let ended = |end, answer| Verdict::Ended { end, answer, usage };
+    let ended = |end, answer| Verdict::Ended {
+        end,
+        answer,
+        usage: usage.clone(),
+    };
 
     let last = since_asked(after, evidence.asked)
         .and_then(|since| since.iter().rfind(|message| message.info.is_assistant()));
@@ -218,12 +222,9 @@ pub(super) fn usage_of(messages: &[Message]) -> Usage {
         .filter(|message| message.info.is_assistant())
     {
         usage.add(message.info.tokens, message.info.cost);
-        let tools = message
-            .parts
-            .iter()
-            .filter(|part| part.kind == "tool")
-            .count();
-        usage.tool_calls += u64::try_from(tools).unwrap_or(u64::MAX);
+        for part in message.parts.iter().filter(|part| part.kind == "tool") {
+            usage.call(part.tool.as_deref());
+        }
     }
     usage
 }

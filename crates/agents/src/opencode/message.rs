@@ -1,5 +1,7 @@
 //! Messages as the host stores them; what is unknown in them is ignored.
 
+use std::collections::BTreeMap;
+
 use brigade_core::delegation::Model;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -243,7 +245,7 @@ pub struct Cache {
 }
 
 /// What a run used.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Usage {
     /// Tokens.
     pub tokens: Tokens,
@@ -251,9 +253,23 @@ pub struct Usage {
     pub cost: f64,
     /// Tool calls.
     pub tool_calls: u64,
+    /// The same by the tools' names.
+    pub tools: BTreeMap<String, u64>,
 }
 
+/// How many tools are told apart, and how long a name may be: a host's word for it is bounded, whatever it says.
+const TOOLS: (usize, usize) = (64, 64);
+
 impl Usage {
+    /// Counts a call of a tool.
+    pub fn call(&mut self, tool: Option<&str>) {
+        self.tool_calls += 1;
+        let name: String = tool.unwrap_or("unknown").chars().take(TOOLS.1).collect();
+        let known = self.tools.len() < TOOLS.0 || self.tools.contains_key(&name);
+        let name = if known { name } else { "others".to_owned() };
+        *self.tools.entry(name).or_default() += 1;
+    }
+
     /// Adds tokens and cost of one model call.
     pub fn add(&mut self, tokens: Option<Tokens>, cost: Option<f64>) {
         let tokens = tokens.unwrap_or_default();

@@ -247,7 +247,7 @@ impl Observer {
         let running = part.is_open_tool();
         if self.tools.len() < TOOLS_LIMIT && !self.tools.contains(&part.id) && running {
             self.tools.insert(part.id.clone());
-            self.progress.usage.tool_calls += 1;
+            self.progress.usage.call(part.tool.as_deref());
             self.revision += 1;
         }
         if running {

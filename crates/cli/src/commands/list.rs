@@ -1,41 +1,73 @@
 //! `brigade list`
 
-use brigade_core::delegation::State;
+use brigade_core::delegation::{State, span};
 use brigade_core::text::line::one_line;
-use brigade_protocol::delegations::{ListQuery, Listing, Summary};
+use brigade_protocol::delegations::{ListQuery, Listing, Sort as Order, States, Summary};
 
-use crate::args::List;
+use crate::args::{List, Sort};
 use crate::context::{Context, Now, scope};
 use crate::error::CliError;
-use crate::format::{age, count};
+use crate::format::{age, amount, count, dollars};
 use crate::output::{Output, Tone};
-use crate::table::{self, Cell};
+use crate::table::{self, Cell, Column};
 
 /// How many characters of a project's ID tell it from others.
 const PROJECT: usize = 8;
 /// How many characters of a note a table shows; `show` has it whole.
-const NOTE: usize = 40;
+const NOTE: usize = 32;
+/// How many columns a title should have at least, before others are left out.
+const TITLE: usize = 24;
 
 pub(crate) async fn run(args: List, context: &mut Context) -> Result<(), CliError> {
+    let now = Now::system();
     let query = ListQuery {
         // A session's ID says where it is: no need for its directory too.
         directory: scope(args.all || args.session.is_some())?.directory,
         session: args.session,
-        state: args.state,
+        state: (!args.state.is_empty()).then_some(States(args.state)),
+        agent: args.agent,
+        unread: args.unread,
+        since: args.since.map(|since| since.moment(&now)),
+        sort: Some(sort(args.sort)),
+        reverse: args.reverse,
+        offset: args.offset,
         limit: args.limit,
     };
+    let narrowed = query.state.is_some()
+        || query.session.is_some()
+        || query.agent.is_some()
+        || query.unread
+        || query.since.is_some()
+        || query.offset.is_some();
     let listing = context.client().await?.list(&query).await?;
     if args.json.json {
         context.out.json(&listing)
-    } else if listing.delegations.is_empty() && (query.state.is_some() || query.session.is_some()) {
+    } else if listing.delegations.is_empty() && narrowed {
         // There may be others: only nothing that was asked for.
         context.out.line("No delegation fits what was asked for.")
     } else {
-        print(&mut context.out, &listing, args.all, &Now::system())
+        print(&mut context.out, &listing, args.all, args.sort, &now)
     }
 }
 
-fn print(out: &mut Output, listing: &Listing, all: bool, now: &Now) -> Result<(), CliError> {
+fn sort(sort: Sort) -> Order {
+    match sort {
+        Sort::Registered => Order::Registered,
+        Sort::Ended => Order::Ended,
+        Sort::Cost => Order::Cost,
+        Sort::Tokens => Order::Tokens,
+        Sort::Duration => Order::Duration,
+        Sort::State => Order::State,
+    }
+}
+
+fn print(
+    out: &mut Output,
+    listing: &Listing,
+    all: bool,
+    sort: Sort,
+    now: &Now,
+) -> Result<(), CliError> {
     if listing.delegations.is_empty() {
         let place = if all {
             ""
@@ -50,26 +82,43 @@ fn print(out: &mut Output, listing: &Listing, all: bool, now: &Now) -> Result<()
             .chars()
             .take(if all { PROJECT } else { 0 })
             .collect();
+        let progress = &summary.progress;
+        let tokens = progress.tokens_in + progress.tokens_out;
+        let some = |given: bool, text: String| if given { text } else { String::new() };
         vec![
             Cell::from(summary.id.as_str()),
             Cell::new(Tone::of(summary.state), summary.state.name()),
             Cell::new(Tone::Faint, &one_line(&remark(summary), NOTE)),
             Cell::from(age(summary.registered_at, now.at).as_str()),
+            Cell::from(some(progress.ran_ms > 0, span(progress.ran_ms)).as_str()),
+            Cell::from(some(tokens > 0, amount(tokens)).as_str()),
+            Cell::from(some(progress.cost > 0.0, dollars(progress.cost)).as_str()),
             Cell::from(summary.agent.as_str()),
             Cell::new(Tone::Faint, &project),
             Cell::from(summary.title.as_str()),
         ]
     };
+    // What it is sorted by is to be seen.
+    let weight = |by: Sort, weight: u8| if by == sort { 0 } else { weight };
+    let columns = [
+        Column::text("ID", 0),
+        Column::text("STATE", 0),
+        Column::text("NOTE", 6),
+        Column::number("AGE", 7),
+        Column::number("RAN", weight(Sort::Duration, 2)),
+        Column::number("TOKENS", weight(Sort::Tokens, 1)),
+        Column::number("COST", weight(Sort::Cost, 3)),
+        Column::text("AGENT", 4),
+        Column::text("PROJECT", 5),
+        Column::text("TITLE", 0),
+    ];
     let rows: Vec<_> = listing.delegations.iter().map(row).collect();
-    table::print(
-        out,
-        &["ID", "STATE", "NOTE", "AGE", "AGENT", "PROJECT", "TITLE"],
-        &rows,
-    )?;
+    table::print(out, &columns, &rows, TITLE)?;
     if listing.more > 0 {
-        let more = count(listing.more, "older one");
         let hint = format!(
-            "{more} not shown: use --limit N for more, or narrow with --state or brigade search"
+            "{} more not shown: use --limit N for more, --offset N for what follows, or narrow with --state, --agent, \
+             --since or brigade search",
+            listing.more
         );
         out.line(&out.paint(Tone::Faint, &hint))?;
     }
@@ -135,6 +184,10 @@ pub(crate) mod tests {
             progress: Progress {
                 tool_calls: 3,
                 last_tool: Some("grep".into()),
+                tokens_in: 12_000,
+                tokens_out: 345,
+                cost: 0.0123,
+                ran_ms: 89_000,
                 ..Progress::default()
             },
         }
@@ -160,14 +213,21 @@ pub(crate) mod tests {
     #[test]
     fn a_list_is_a_table() {
         let (mut out, printed) = Output::memory(None);
-        print(&mut out, &listing(), false, &now()).unwrap();
+        print(&mut out, &listing(), false, Sort::Registered, &now()).unwrap();
         insta::assert_snapshot!(printed());
     }
 
     #[test]
     fn a_list_of_all_projects_names_them_and_fits_the_terminal() {
         let (mut out, printed) = Output::memory(Some(110));
-        print(&mut out, &listing(), true, &now()).unwrap();
+        print(&mut out, &listing(), true, Sort::Registered, &now()).unwrap();
+        insta::assert_snapshot!(printed());
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_what_matters_most_and_what_it_is_sorted_by() {
+        let (mut out, printed) = Output::memory(Some(80));
+        print(&mut out, &listing(), true, Sort::Cost, &now()).unwrap();
         insta::assert_snapshot!(printed());
     }
 
@@ -178,7 +238,7 @@ pub(crate) mod tests {
             delegations: vec![],
             more: 0,
         };
-        print(&mut out, &empty, false, &now()).unwrap();
+        print(&mut out, &empty, false, Sort::Registered, &now()).unwrap();
         assert_eq!(
             printed(),
             "No delegations in this project (brigade list --all looks in all).\n"

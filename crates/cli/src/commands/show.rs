@@ -1,13 +1,14 @@
 //! `brigade show`
 
 use brigade_core::delegation::span;
+use brigade_core::id::DelegationId;
 use brigade_core::text::line::one_line;
-use brigade_protocol::delegations::Details;
+use brigade_protocol::delegations::{AttemptEntry, Details};
 
 use crate::args::Show;
 use crate::context::{Context, Now, scope};
 use crate::error::CliError;
-use crate::format::{clock, count, moment};
+use crate::format::{clock, count, dollars, moment};
 use crate::output::{Output, Tone, harmless};
 
 pub(crate) async fn run(args: Show, context: &mut Context) -> Result<(), CliError> {
@@ -43,6 +44,29 @@ fn print(out: &mut Output, details: &Details, now: &Now) -> Result<(), CliError>
             out.line(format!("  {text}").trim_end())?;
         }
     }
+    if !details.attempts.is_empty() {
+        section(out, "Attempts")?;
+        for attempt in &details.attempts {
+            let at = out.paint(Tone::Faint, &clock(attempt.started_at, &now.zone));
+            out.line(&format!(
+                "  {}  {at}  {}",
+                attempt.attempt,
+                line(&told(attempt))
+            ))?;
+        }
+    }
+    if !details.refusals.is_empty() {
+        section(out, "Refused")?;
+        for refused in &details.refusals {
+            let at = out.paint(Tone::Faint, &clock(refused.at, &now.zone));
+            let times = if refused.times > 1 {
+                format!("  ({} times)", refused.times)
+            } else {
+                String::new()
+            };
+            out.line(&format!("  {at}  {}{times}", line(&refused.what)))?;
+        }
+    }
     if !details.timeline.is_empty() {
         section(out, "Timeline")?;
         for entry in &details.timeline {
@@ -65,19 +89,11 @@ fn fields(details: &Details, now: &Now) -> Vec<(&'static str, String)> {
         |ms| format!("of {} allowed", span(ms)),
     );
     let ran = (details.ran_ms > 0).then(|| format!("{} {limit}", span(details.ran_ms)));
-    let tools = (progress.tool_calls > 0).then(|| {
-        let last = progress
-            .last_tool
-            .as_ref()
-            .map_or(String::new(), |tool| format!(", last {tool}"));
-        format!("{}{last}", count(progress.tool_calls, "call"))
-    });
-    let tokens = (progress.tokens_in + progress.tokens_out > 0).then(|| {
-        format!(
-            "{} in, {} out, ${:.4}",
-            progress.tokens_in, progress.tokens_out, progress.cost
-        )
-    });
+    let tools = (progress.tool_calls > 0).then(|| tools(details));
+    let tokens = (progress.tokens_in + progress.tokens_out > 0)
+        .then(|| format!("{} in, {} out", progress.tokens_in, progress.tokens_out));
+    let cost = (progress.cost > 0.0).then(|| dollars(progress.cost));
+    let id = |id: &Option<DelegationId>| id.as_ref().map(ToString::to_string);
     let refused = (progress.refused > 0).then(|| count(progress.refused, "permission ask"));
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let origin = summary
@@ -85,6 +101,8 @@ fn fields(details: &Details, now: &Now) -> Vec<(&'static str, String)> {
         .then(|| "found: the predecessor wrote it".to_owned());
     [
         ("Reason", summary.reason.clone()),
+        ("Continues", id(&details.continues)),
+        ("Retries", id(&details.retries)),
         ("Phase", phase),
         ("Agent", some(&summary.agent)),
         ("Model", details.model.clone()),
@@ -104,6 +122,7 @@ fn fields(details: &Details, now: &Now) -> Vec<(&'static str, String)> {
         ),
         ("Tools", tools),
         ("Tokens", tokens),
+        ("Cost", cost),
         ("Refused", refused),
         ("Notice", some(&details.notice)),
         ("Artifact", summary.artifact.clone()),
@@ -112,6 +131,46 @@ fn fields(details: &Details, now: &Now) -> Vec<(&'static str, String)> {
     .into_iter()
     .filter_map(|(name, value)| value.map(|value| (name, value)))
     .collect()
+}
+
+/// The calls by their tools; where those are not on record, the last one.
+fn tools(details: &Details) -> String {
+    let progress = &details.summary.progress;
+    let calls = count(progress.tool_calls, "call");
+    let names: Vec<_> = details
+        .tools
+        .iter()
+        .map(|tool| format!("{} {}", tool.name, tool.calls))
+        .collect();
+    match &progress.last_tool {
+        _ if !names.is_empty() => format!("{calls}: {}", names.join(", ")),
+        Some(tool) => format!("{calls}, last {tool}"),
+        None => calls,
+    }
+}
+
+/// An attempt in words.
+fn told(attempt: &AttemptEntry) -> String {
+    let place = if attempt.own_server {
+        "in Brigade's own server"
+    } else {
+        "in its host"
+    };
+    let pid = attempt
+        .pid
+        .map_or(String::new(), |pid| format!(" (process {pid})"));
+    let collects = if attempt.collects {
+        ", only looking for an answer"
+    } else {
+        ""
+    };
+    let ran = if attempt.ran_ms > 0 {
+        format!(" ran {}", span(attempt.ran_ms))
+    } else {
+        String::new()
+    };
+    let end = attempt.end.as_deref().unwrap_or("under way");
+    format!("{place}{pid}{collects}{ran}; {end}")
 }
 
 fn section(out: &mut Output, name: &str) -> Result<(), CliError> {
@@ -129,7 +188,7 @@ mod tests {
     use super::*;
     use crate::commands::list::tests::{at, now, summary};
     use brigade_core::delegation::State;
-    use brigade_protocol::delegations::TimelineEntry;
+    use brigade_protocol::delegations::{Refused, TimelineEntry, ToolUse};
 
     #[test]
     fn details_show_what_there_is() {
@@ -148,6 +207,45 @@ mod tests {
             ran_ms: 89_000,
             max_run_ms: Some(900_000),
             notice: "delivered".into(),
+            continues: Some("brave-amber-otter".parse().unwrap()),
+            retries: None,
+            attempts: vec![
+                AttemptEntry {
+                    attempt: 1,
+                    collects: false,
+                    own_server: false,
+                    pid: Some(4711),
+                    started_at: at(1),
+                    ended_at: Some(at(30)),
+                    end: Some("cut off: its process ended".into()),
+                    ran_ms: 29_000,
+                },
+                AttemptEntry {
+                    attempt: 2,
+                    collects: false,
+                    own_server: true,
+                    pid: Some(4712),
+                    started_at: at(31),
+                    ended_at: None,
+                    end: None,
+                    ran_ms: 60_000,
+                },
+            ],
+            tools: vec![
+                ToolUse {
+                    name: "grep".into(),
+                    calls: 2,
+                },
+                ToolUse {
+                    name: "read\u{1b}".into(),
+                    calls: 1,
+                },
+            ],
+            refusals: vec![Refused {
+                what: "bash (git push)".into(),
+                times: 2,
+                at: at(5),
+            }],
             timeline: vec![
                 TimelineEntry {
                     at: at(0),

@@ -8,6 +8,7 @@ use brigade_agents::opencode::{
 };
 use brigade_core::delegation::{Command, Event, StopCause};
 use brigade_core::id::{Attempt, SessionId};
+use brigade_core::text::line::one_line;
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::ShellRule;
 use brigade_store::EventRow;
@@ -27,10 +28,14 @@ const ABORT_GRACE: Duration = Duration::from_secs(3);
 /// How often progress is written to the store while there is any.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
+/// How much of what was refused is kept, in characters: a shell command may be long.
+const REFUSAL: usize = 300;
+
 /// Takes over what a run has used. The driver's sums are the run's so far, so they replace.
 pub(super) fn absorb(progress: &mut brigade_store::Progress, usage: &Usage) {
     let tokens = &usage.tokens;
     progress.tool_calls = usage.tool_calls;
+    progress.tools.clone_from(&usage.tools);
     progress.tokens_in = tokens.input + tokens.cache.read + tokens.cache.write;
     progress.tokens_out = tokens.output + tokens.reasoning;
     progress.cost = usage.cost;
@@ -217,7 +222,7 @@ impl RunLog for Log {
             tracing::info!(id = %self.entry.id, what = %refusal.words(), "a permission was refused");
             let ran_ms = {
                 let mut live = lock(&self.entry.live);
-                live.progress.refused += 1;
+                live.progress.refuse(one_line(&refusal.words(), REFUSAL), self.engine.now());
                 live.ran_ms
             };
             self.engine.save(&self.entry, self.attempt, None, ran_ms).await;

@@ -30,6 +30,11 @@ pub(super) async fn handle(
             ran_ms: 0,
             max_run_ms: None,
             notice: "none".to_owned(),
+            continues: None,
+            retries: None,
+            attempts: Vec::new(),
+            tools: Vec::new(),
+            refusals: Vec::new(),
             timeline: Vec::new(),
         })),
     }

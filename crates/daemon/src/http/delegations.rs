@@ -1,8 +1,8 @@
-//! `GET /v1/delegations`: the list, newest first.
+//! `GET /v1/delegations`: the list, filtered and sorted.
 
 use axum::Json;
 use axum::extract::{Query, State};
-use brigade_protocol::delegations::{ListQuery, Listing};
+use brigade_protocol::delegations::{ListQuery, Listing, Sort};
 use brigade_store::ListFilter;
 
 use super::{Api, Failure, view};
@@ -26,7 +26,13 @@ pub(super) async fn handle(
         .list(ListFilter {
             project,
             root,
-            state: query.state,
+            states: query.state.unwrap_or_default().0,
+            agent: query.agent,
+            unread: query.unread,
+            since: query.since,
+            sort: sort(query.sort),
+            reverse: query.reverse,
+            offset: query.offset.unwrap_or(0),
             limit: query.limit.unwrap_or(DEFAULT_LIMIT),
         })
         .await?;
@@ -37,4 +43,16 @@ pub(super) async fn handle(
             .collect(),
         more,
     }))
+}
+
+fn sort(sort: Option<Sort>) -> brigade_store::Sort {
+    use brigade_store::Sort as By;
+    match sort {
+        None | Some(Sort::Registered) => By::Registered,
+        Some(Sort::Ended) => By::Ended,
+        Some(Sort::Cost) => By::Cost,
+        Some(Sort::Tokens) => By::Tokens,
+        Some(Sort::Duration) => By::Duration,
+        Some(Sort::State) => By::State,
+    }
 }

@@ -1,5 +1,6 @@
 //! The HTTP API on the Unix socket: one file per request.
 
+mod attempts;
 mod bridge_register;
 mod bridge_stream;
 mod bridge_up;

@@ -63,8 +63,8 @@ pub(super) async fn handle(
                 .list(ListFilter {
                     project: Some(project),
                     root,
-                    state: None,
                     limit: LIMIT,
+                    ..ListFilter::default()
                 })
                 .await?;
             let rows = rows

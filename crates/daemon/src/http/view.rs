@@ -2,9 +2,10 @@
 
 use brigade_core::delegation::{Delegation, Event, Phase, Sender, Spec, State, span};
 use brigade_core::text::line::one_line;
-use brigade_protocol::delegations::{Details, Progress, Summary, TimelineEntry};
+use brigade_protocol::delegations::{Details, Progress, Refused, Summary, TimelineEntry, ToolUse};
 use brigade_store::{EventRow, Foreign, Listed, Row};
 
+use super::attempts;
 use crate::engine::{Engine, Prospect};
 use crate::servers::Place;
 
@@ -15,9 +16,18 @@ const MESSAGE: usize = 200;
 /// and then.
 pub(super) fn summary(engine: &Engine, row: &Row) -> Summary {
     let record = &row.delegation;
-    let progress = engine
-        .entry(&record.spec.id)
-        .map_or_else(|| row.progress.clone(), |entry| entry.live().progress);
+    let (progress, ran_ms) = match engine.entry(&record.spec.id) {
+        Some(entry) => {
+            let live = entry.live();
+            (live.progress, live.ran_ms)
+        }
+        None => (row.progress.clone(), row.ran_ms),
+    };
+    let ran_ms = if record.holds_slot() {
+        record.spent_ms.saturating_add(ran_ms)
+    } else {
+        record.spent_ms
+    };
     Summary {
         id: record.spec.id.clone(),
         project: record.spec.project.to_string(),
@@ -35,7 +45,7 @@ pub(super) fn summary(engine: &Engine, row: &Row) -> Summary {
         reason: record.outcome().map(|outcome| outcome.reason.to_string()),
         artifact: row.artifact.as_ref().map(|path| path.display().to_string()),
         predecessor: false,
-        progress: shown_progress(&progress),
+        progress: shown_progress(&progress, ran_ms),
     }
 }
 
@@ -70,7 +80,7 @@ pub(super) fn listed(engine: &Engine, row: &Listed) -> Summary {
     }
 }
 
-fn shown_progress(progress: &brigade_store::Progress) -> Progress {
+fn shown_progress(progress: &brigade_store::Progress, ran_ms: u64) -> Progress {
     Progress {
         tool_calls: progress.tool_calls,
         last_tool: progress.last_tool.clone(),
@@ -79,6 +89,7 @@ fn shown_progress(progress: &brigade_store::Progress) -> Progress {
         cost: progress.cost,
         heard_at: progress.heard_at,
         refused: progress.refused,
+        ran_ms,
     }
 }
 
@@ -153,16 +164,24 @@ fn phase(engine: &Engine, row: &Row) -> String {
 pub(super) fn details(engine: &Engine, row: &Row, events: &[EventRow]) -> Details {
     let record = &row.delegation;
     let spec = &record.spec;
-    let running_ms = engine
+    let progress = engine
         .entry(&spec.id)
-        .map_or(row.ran_ms, |entry| entry.live().ran_ms);
+        .map_or_else(|| row.progress.clone(), |entry| entry.live().progress);
+    let summary = summary(engine, row);
+    let mut tools: Vec<_> = progress
+        .tools
+        .iter()
+        .map(|(name, calls)| ToolUse {
+            name: name.clone(),
+            calls: *calls,
+        })
+        .collect();
+    tools.sort_by_key(|tool| std::cmp::Reverse(tool.calls));
     Details {
-        summary: summary(engine, row),
         prompt: spec.prompt.clone(),
         child: record.child.as_ref().map(ToString::to_string),
         directory: spec.directory.clone(),
-        model: row
-            .progress
+        model: progress
             .model
             .clone()
             .or_else(|| spec.model.as_ref().map(ToString::to_string)),
@@ -172,13 +191,23 @@ pub(super) fn details(engine: &Engine, row: &Row, events: &[EventRow]) -> Detail
             format!("read-only by rule: {}", spec.access.open.join("; "))
         },
         withheld: spec.access.withheld.clone(),
-        ran_ms: if record.holds_slot() {
-            record.spent_ms.saturating_add(running_ms)
-        } else {
-            record.spent_ms
-        },
+        ran_ms: summary.progress.ran_ms,
         max_run_ms: spec.max_run_ms,
         notice: row.notice.clone(),
+        continues: spec.continues.as_ref().map(|earlier| earlier.id.clone()),
+        retries: spec.retries.clone(),
+        attempts: attempts::of(events, spec, summary.progress.ran_ms),
+        tools,
+        refusals: progress
+            .refusals
+            .iter()
+            .map(|refused| Refused {
+                what: refused.what.clone(),
+                times: refused.times,
+                at: refused.at,
+            })
+            .collect(),
+        summary,
         timeline: events
             .iter()
             .map(|row| TimelineEntry {

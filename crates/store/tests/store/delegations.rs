@@ -395,7 +395,7 @@ async fn a_list_is_newest_first_and_says_how_many_more() {
     let (rows, more) = fixture
         .store
         .list(ListFilter {
-            state: Some(State::Complete),
+            states: vec![State::Complete],
             ..filter
         })
         .await

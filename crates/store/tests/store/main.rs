@@ -10,3 +10,4 @@ mod opening;
 mod predecessor;
 mod search;
 mod upkeep;
+mod usage;

@@ -173,3 +173,33 @@ async fn a_long_result_is_found_with_an_excerpt() {
     assert!(hits[0].snippet.starts_with(expected), "{}", hits[0].snippet);
     assert!(hits[0].snippet.len() < 400);
 }
+
+#[tokio::test]
+async fn what_has_the_words_in_its_title_comes_first_however_old_it_is() {
+    let fixture = Fixture::new();
+    let answers = [
+        "# The quorum\n\nFound.\n\nText.",
+        "# Other\n\nOf quorum, quorum and quorum.\n\nquorum quorum quorum",
+        "# Other still\n\nNothing.\n\nA quorum.",
+    ];
+    for (n, answer) in answers.into_iter().enumerate() {
+        let name = format!("a-b-{}", ["c", "d", "e"][n]);
+        let spec = spec(&name, "ses_1", &name);
+        fixture.ended(spec, answer, Wake::All).await;
+    }
+    let search = async |limit| {
+        let hits = fixture
+            .store
+            .search("quorum", Some(&project()), None, limit)
+            .await;
+        hits.unwrap()
+    };
+    let all = search(10).await;
+    assert_eq!(ids(&all), ["a-b-c", "a-b-d", "a-b-e"]);
+    assert!(
+        all.iter().all(|hit| hit.snippet.contains("[quorum")),
+        "{all:?}"
+    );
+    assert_eq!(ids(&search(2).await), ["a-b-c", "a-b-d"]);
+    assert_eq!(ids(&search(1).await), ["a-b-c"]);
+}
