@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Read(Read),
     /// Search titles, summaries, prompts and results
     Search(Search),
+    /// Sum what delegations have used: tokens, cost, time
+    Stats(Stats),
     /// Stop delegations; what they have written so far is kept
     Cancel(Cancel),
     /// Have a message reach a delegation: a running one at its next step, an ended one goes on in its session
@@ -175,6 +177,43 @@ pub(crate) struct Search {
     pub(crate) limit: Option<u32>,
     #[command(flatten)]
     pub(crate) json: Json,
+}
+
+/// `stats`.
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// By what to break the sums down
+    #[arg(long, value_enum, default_value = "day")]
+    pub(crate) by: By,
+    /// Only what ended since then, or is active: 7d, 2w, a day [default: 30d]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Since>,
+    /// Only those of this root session
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// Of all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Draw bars
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) plot: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// By what sums are broken down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// The day on which it ended; what is active counts for today
+    Day,
+    /// The agent
+    Agent,
+    /// The model
+    Model,
+    /// The root session
+    Session,
+    /// The project
+    Project,
 }
 
 /// `cancel`.

@@ -9,6 +9,7 @@ mod format;
 mod host;
 mod output;
 mod panel;
+mod plot;
 mod since;
 mod table;
 
@@ -69,6 +70,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), CliErro
         Command::List(args) => commands::list::run(args, context).await,
         Command::Show(args) => commands::show::run(args, context).await,
         Command::Read(args) => commands::read::run(args, context).await,
+        Command::Stats(args) => commands::stats::run(args, context).await,
         Command::Search(args) => commands::search::run(args, context).await,
         Command::Cancel(args) => commands::cancel::run(args, context).await,
         Command::Send(args) => commands::send::run(args, context).await,

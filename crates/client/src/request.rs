@@ -12,6 +12,7 @@ use brigade_protocol::delegations::{
     SearchResults, Sent, Text,
 };
 use brigade_protocol::gc::{Gc, GcReport};
+use brigade_protocol::stats::{Stats, StatsQuery};
 use brigade_protocol::tools::{Answer, Delegate, List, Read};
 use brigade_protocol::{ErrorBody, ErrorCode, paths};
 use reqwest::{Method, RequestBuilder, Response};
@@ -213,6 +214,14 @@ impl Client {
     pub async fn follow(&self, id: &str, scope: &Scope) -> Result<Events<Follow>, ClientError> {
         self.stream(&fill(paths::DELEGATION_FOLLOW, "{id}", id)?, scope)
             .await
+    }
+
+    /// Sums what delegations have used.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached.
+    pub async fn stats(&self, query: &StatsQuery) -> Result<Stats, ClientError> {
+        self.get(paths::STATS, query).await
     }
 
     /// Searches titles, summaries, prompts and results.

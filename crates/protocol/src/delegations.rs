@@ -1,5 +1,7 @@
 //! Delegations as people see them: lists, details, texts, search, steering.
 
+use std::str::FromStr;
+
 use brigade_core::delegation::{State, UnknownState};
 use brigade_core::id::DelegationId;
 use jiff::Timestamp;
@@ -59,6 +61,14 @@ impl TryFrom<String> for States {
     type Error = UnknownState;
 
     fn try_from(names: String) -> Result<Self, UnknownState> {
+        names.parse()
+    }
+}
+
+impl FromStr for States {
+    type Err = UnknownState;
+
+    fn from_str(names: &str) -> Result<Self, UnknownState> {
         let states = names.split(',').map(str::parse);
         states.collect::<Result<_, _>>().map(Self)
     }

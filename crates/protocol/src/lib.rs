@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod delegations;
 mod error;
 pub mod gc;
+pub mod stats;
 pub mod tools;
 
 pub use error::{ErrorBody, ErrorCode};
@@ -50,6 +51,8 @@ pub mod paths {
     pub const DELEGATION_TEXT: &str = "/v1/delegations/{id}/text";
     /// `GET`, query [`crate::delegations::Scope`] → SSE of [`crate::delegations::Follow`].
     pub const DELEGATION_FOLLOW: &str = "/v1/delegations/{id}/follow";
+    /// `GET`, query [`crate::stats::StatsQuery`] → [`crate::stats::Stats`].
+    pub const STATS: &str = "/v1/stats";
     /// `GET`, query [`crate::delegations::SearchQuery`] → [`crate::delegations::SearchResults`].
     pub const SEARCH: &str = "/v1/search";
     /// `POST`: [`crate::delegations::Cancel`] → [`crate::delegations::Cancelled`].

@@ -30,6 +30,9 @@ enum Kind {
     Predecessors,
 }
 
+/// Where a row belongs: what it is sorted by, the table, its number there.
+type Place = (f64, Kind, i64);
+
 /// The conditions of a filter with their values.
 struct Clause {
     text: String,
@@ -122,7 +125,7 @@ impl Kind {
         db: &Connection,
         filter: &ListFilter,
         limit: usize,
-    ) -> rusqlite::Result<(Vec<(f64, Kind, i64)>, usize)> {
+    ) -> rusqlite::Result<(Vec<Place>, usize)> {
         let Clause { text, values } = self.clause(filter);
         let (from, key) = (self.from(filter), self.key(filter));
         let total = db

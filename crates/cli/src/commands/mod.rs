@@ -14,4 +14,5 @@ pub(crate) mod retry;
 pub(crate) mod search;
 pub(crate) mod send;
 pub(crate) mod show;
+pub(crate) mod stats;
 pub(crate) mod uninstall;

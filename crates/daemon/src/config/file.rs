@@ -1,7 +1,6 @@
 //! One file, as it is written: everything optional, unknown keys refused.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use brigade_core::permission::{McpPolicy, RunMode};
 use brigade_store::Wake;
@@ -24,6 +23,8 @@ pub(super) struct File {
     daemon: Daemon,
     #[serde(default)]
     server: Server,
+    #[serde(default)]
+    budget: Budget,
     #[serde(default)]
     agent: BTreeMap<String, Agent>,
 }
@@ -103,16 +104,41 @@ struct Agent {
     title: Option<bool>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Budget {
+    #[serde(default, deserialize_with = "some_dollars")]
+    session_cost: Option<f64>,
+    #[serde(default, deserialize_with = "some_dollars")]
+    day_cost: Option<f64>,
+    #[serde(default, deserialize_with = "at_least_one")]
+    session_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "at_least_one")]
+    day_tokens: Option<u64>,
+}
+
+/// An amount of money above none; a whole number will do.
+fn some_dollars<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let dollars = f64::deserialize(deserializer)?;
+    if dollars > 0.0 && dollars.is_finite() {
+        Ok(Some(dollars))
+    } else {
+        Err(D::Error::custom(format!(
+            "{dollars} is no budget: an amount of US dollars above 0 is needed"
+        )))
+    }
+}
+
 fn set<T, U: Into<T>>(target: &mut T, value: Option<U>) {
     if let Some(value) = value {
         *target = value.into();
     }
 }
 
-/// The shorter of two limits, where none is the longest.
-fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+/// The smaller of two limits, where none is the largest.
+fn smaller<T: PartialOrd>(a: Option<T>, b: Option<T>) -> Option<T> {
     match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
+        (Some(a), Some(b)) => Some(if b < a { b } else { a }),
         (a, b) => a.or(b),
     }
 }
@@ -145,6 +171,11 @@ impl File {
             &mut config.server.linger,
             self.server.linger.map(|limit| limit.0),
         );
+        let budget = &mut config.budget;
+        budget.session_cost = self.budget.session_cost.or(budget.session_cost);
+        budget.day_cost = self.budget.day_cost.or(budget.day_cost);
+        budget.session_tokens = self.budget.session_tokens.or(budget.session_tokens);
+        budget.day_tokens = self.budget.day_tokens.or(budget.day_tokens);
         for (name, agent) in self.agent {
             let target = config.agents.entry(name).or_default();
             target.run = agent.run.or(target.run);
@@ -173,10 +204,10 @@ impl File {
     pub(super) fn tighten(self, config: &mut Config) {
         let limits = &mut config.limits;
         if let Some(limit) = self.limits.max_run {
-            limits.max_run = shorter(limits.max_run, limit.0);
+            limits.max_run = smaller(limits.max_run, limit.0);
         }
         if let Some(limit) = self.limits.stall {
-            limits.stall = shorter(limits.stall, limit.0);
+            limits.stall = smaller(limits.stall, limit.0);
         }
         if let Some(attempts) = self.limits.attempts {
             limits.attempts = limits.attempts.min(attempts);
@@ -191,6 +222,11 @@ impl File {
         if self.guard.mcp == Some(McpPolicy::Named) {
             config.guard.mcp = McpPolicy::Named;
         }
+        let budget = &mut config.budget;
+        budget.session_cost = smaller(budget.session_cost, self.budget.session_cost);
+        budget.day_cost = smaller(budget.day_cost, self.budget.day_cost);
+        budget.session_tokens = smaller(budget.session_tokens, self.budget.session_tokens);
+        budget.day_tokens = smaller(budget.day_tokens, self.budget.day_tokens);
         for (name, agent) in self.agent {
             let general = config.limits.max_run;
             let target = config.agents.entry(name).or_default();
@@ -201,7 +237,7 @@ impl File {
                 };
             }
             if let Some(limit) = agent.max_run {
-                target.max_run = Some(shorter(target.max_run.unwrap_or(general), limit.0));
+                target.max_run = Some(smaller(target.max_run.unwrap_or(general), limit.0));
             }
             target.title = agent.title.or(target.title);
         }

@@ -80,6 +80,19 @@ pub struct Guard {
     pub mcp: McpPolicy,
 }
 
+/// `[budget]`: what may be used before new delegations are refused; none for no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Budget {
+    /// By the delegations of one root session, in US dollars as the host counts them.
+    pub session_cost: Option<f64>,
+    /// On one local day, over all projects, in US dollars.
+    pub day_cost: Option<f64>,
+    /// By the delegations of one root session, in tokens read and written.
+    pub session_tokens: Option<u64>,
+    /// On one local day, over all projects, in tokens.
+    pub day_tokens: Option<u64>,
+}
+
 /// `[agent.NAME]`: what holds for one agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentConfig {
@@ -111,7 +124,7 @@ pub struct Server {
 }
 
 /// Everything that can be set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// `[limits]`.
     pub limits: Limits,
@@ -123,6 +136,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// `[server]`.
     pub server: Server,
+    /// `[budget]`.
+    pub budget: Budget,
     /// `[agent.NAME]`.
     pub agents: BTreeMap<String, AgentConfig>,
 }
@@ -153,6 +168,7 @@ impl Default for Config {
                 enabled: true,
                 linger: Some(Duration::from_mins(2)),
             },
+            budget: Budget::default(),
             agents: BTreeMap::new(),
         }
     }
@@ -363,6 +379,11 @@ mod tests {
             [server]
             enabled = false
             linger = "1m"
+            [budget]
+            session_cost = 5
+            day_cost = 20.5
+            session_tokens = 1000000
+            day_tokens = 9000000
             [agent.explore]
             run = "refuse"
             max_run = "1h30m"
@@ -379,6 +400,13 @@ mod tests {
         assert_eq!(config.daemon.idle_exit, None);
         assert!(!config.server.enabled);
         assert_eq!(config.server.linger, Some(Duration::from_mins(1)));
+        let budget = Budget {
+            session_cost: Some(5.0),
+            day_cost: Some(20.5),
+            session_tokens: Some(1_000_000),
+            day_tokens: Some(9_000_000),
+        };
+        assert_eq!(config.budget, budget);
         assert_eq!(config.max_run_ms("explore"), Some(5_400_000));
         assert_eq!(config.max_run_ms("other"), Some(90_000));
         assert_eq!(config.run_mode("explore"), Some(RunMode::Refuse));
@@ -412,6 +440,10 @@ mod tests {
             "[limits]\nconcurrent = 0\n",
             "[notice]\nwake = \"sometimes\"\n",
             "[surprise]\n",
+            "[budget]\nday_cost = 0\n",
+            "[budget]\nday_cost = nan\n",
+            "[budget]\nday_cost = \"5\"\n",
+            "[budget]\nsession_tokens = 0\n",
         ] {
             assert!(load(bad).is_err(), "{bad}");
         }
@@ -439,13 +471,13 @@ mod tests {
         let user = dir.path().join("config.toml");
         std::fs::write(
             &user,
-            "[limits]\nmax_run = \"10m\"\n[guard]\nmcp = \"named\"\n[agent.a]\nrun = \"refuse\"\n",
+            "[limits]\nmax_run = \"10m\"\n[budget]\nday_cost = 2.0\nsession_tokens = 5\n[guard]\nmcp = \"named\"\n[agent.a]\nrun = \"refuse\"\n",
         )
         .unwrap();
         let project = dir.path().join(PROJECT_FILE);
         std::fs::write(
             &project,
-            "[limits]\nconcurrent = 99\nmax_run = \"0\"\nattempts = 1\n[guard]\nmcp = \"agent\"\n\
+            "[limits]\nconcurrent = 99\nmax_run = \"0\"\nattempts = 1\n[budget]\nday_cost = 9.0\nsession_tokens = 4\nday_tokens = 7\n[guard]\nmcp = \"agent\"\n\
              [agent.a]\nrun = \"read-only\"\n[agent.b]\nrun = \"read-only\"\n[agent.c]\nrun = \"refuse\"\n",
         )
         .unwrap();
@@ -456,6 +488,13 @@ mod tests {
         assert_eq!(config.limits.concurrent, 8);
         assert_eq!(config.limits.max_run, Some(Duration::from_mins(10)));
         assert_eq!(config.limits.attempts, 1);
+        let budget = Budget {
+            session_cost: None,
+            day_cost: Some(2.0),
+            session_tokens: Some(4),
+            day_tokens: Some(7),
+        };
+        assert_eq!(config.budget, budget);
         assert_eq!(config.guard.mcp, McpPolicy::Named);
         assert_eq!(config.run_mode("a"), Some(RunMode::Refuse));
         // Read-only could widen what an agent's own rules refuse, so a project may not ask for it.

@@ -5,6 +5,7 @@
 //! out. Delegations do not wait for each other; the store groups their commits.
 
 mod artifact;
+mod budget;
 mod cancel;
 mod child_rules;
 mod ledgers;

@@ -159,6 +159,7 @@ impl Engine {
             }
             .into());
         }
+        self.within_budget(&spec.root, &config.budget).await?;
         let engine = self.clone();
         // A task of its own: the caller may hang up at any moment, and what the store has taken in must
         // be known here too, or nobody would ever start it.
@@ -267,7 +268,7 @@ pub(super) fn permitted(
     }
 }
 
-fn unavailable(error: &StoreError) -> Refusal {
+pub(super) fn unavailable(error: &StoreError) -> Refusal {
     tracing::error!(%error, "a delegation could not be registered");
     Refusal::Unavailable {
         why: format!("it could not be stored, so it was not started: {error}"),

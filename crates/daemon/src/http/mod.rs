@@ -18,6 +18,7 @@ mod hello;
 mod retry;
 mod search;
 mod send;
+mod stats;
 mod status;
 mod stop;
 mod tool;
@@ -136,6 +137,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route(paths::DELEGATION_FOLLOW, get(delegation_follow::handle))
         .route(paths::DELEGATION_SEND, post(send::handle))
         .route(paths::DELEGATION_RETRY, post(retry::handle))
+        .route(paths::STATS, get(stats::handle))
         .route(paths::SEARCH, get(search::handle))
         .route(paths::CANCEL, post(cancel::handle))
         .route(paths::GC, post(gc::handle))

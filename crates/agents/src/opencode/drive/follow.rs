@@ -225,7 +225,11 @@ impl Driver {
                 end: RunEnd::Answered | RunEnd::Empty | RunEnd::PermissionRefused { .. },
                 ..
             } if self.is_owed() => Ok(()),
-            Verdict::Ended { end, answer, usage } => Err(Exit::Ended { end, answer, usage }),
+            Verdict::Ended { end, answer, usage } => Err(Exit::Ended {
+                end,
+                answer,
+                usage: usage.into(),
+            }),
             Verdict::NotStarted | Verdict::Unproven { .. } if !settled => {
                 timers.settle.get_or_insert(Instant::now() + SETTLE);
                 Ok(())
@@ -260,13 +264,17 @@ impl Driver {
             if end == RunEnd::Aborted {
                 return self.aborted(answer, usage).await;
             }
-            return Err(Exit::Ended { end, answer, usage });
+            return Err(Exit::Ended {
+                end,
+                answer,
+                usage: usage.into(),
+            });
         }
         if self.stopping.is_some() {
             return Err(Exit::Ended {
                 end: RunEnd::Aborted,
                 answer,
-                usage,
+                usage: usage.into(),
             });
         }
         if self.nudge(child, messages).await? {

@@ -61,7 +61,7 @@ impl Driver {
                 return Err(Exit::Ended {
                     end: RunEnd::CutOff,
                     answer: partial,
-                    usage,
+                    usage: usage.into(),
                 });
             }
             Found::Nothing => self.spec.prompt.clone(),
@@ -229,9 +229,11 @@ impl Driver {
                 self.asked = given;
                 Ok(Found::Followed)
             }
-            Verdict::Ended { end, answer, usage } if end != RunEnd::Aborted => {
-                Err(Exit::Ended { end, answer, usage })
-            }
+            Verdict::Ended { end, answer, usage } if end != RunEnd::Aborted => Err(Exit::Ended {
+                end,
+                answer,
+                usage: usage.into(),
+            }),
             _ => Ok(Found::CutOff {
                 partial: partial_of(&messages),
                 usage: usage_of(&messages),
@@ -397,7 +399,7 @@ impl Driver {
             return Err(Exit::Ended {
                 end: RunEnd::Aborted,
                 answer: String::new(),
-                usage: Usage::default(),
+                usage: Box::default(),
             });
         }
         Ok(())

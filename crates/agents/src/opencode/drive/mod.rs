@@ -54,7 +54,7 @@ enum Exit {
     Ended {
         end: RunEnd,
         answer: String,
-        usage: Usage,
+        usage: Box<Usage>,
     },
     Interrupted {
         why: String,
@@ -69,7 +69,7 @@ impl Exit {
         Exit::Ended {
             end,
             answer: String::new(),
-            usage: Usage::default(),
+            usage: Box::default(),
         }
     }
 }
@@ -211,7 +211,7 @@ impl Driver {
             Exit::Ended { end, answer, usage } => DriveOutcome::Ended(Ended {
                 end,
                 answer,
-                usage,
+                usage: *usage,
                 messages: self.put,
                 ran_ms,
             }),

@@ -32,7 +32,7 @@ impl Driver {
         Err(Exit::Ended {
             end: RunEnd::Aborted,
             answer,
-            usage,
+            usage: usage.into(),
         })
     }
 
@@ -70,7 +70,7 @@ impl Driver {
             return Err(Exit::Ended {
                 end: RunEnd::Aborted,
                 answer,
-                usage: usage_of(&messages),
+                usage: usage_of(&messages).into(),
             });
         }
         self.stopping = Some(Stopping {

@@ -39,6 +39,13 @@ pub enum Refusal {
         /// How many it may have.
         limit: usize,
     },
+    /// What may be used is used up.
+    BudgetUsedUp {
+        /// The figures: who has used how much of what.
+        used: String,
+        /// The key in `[budget]` that sets the limit.
+        key: String,
+    },
     /// An argument is missing or makes no sense.
     BadArgument {
         /// What is wrong with which one.
@@ -89,6 +96,11 @@ impl fmt::Display for Refusal {
                 f,
                 "the prompt has {chars} characters and may have {limit}. Name files for the agent to read instead of \
                  quoting them, or split the work."
+            ),
+            Refusal::BudgetUsedUp { used, key } => write!(
+                f,
+                "the budget is used up: {used}. What runs goes on, and results can be read. Tell the person, who can \
+                 raise {key} in Brigade's config.toml. Until then do the work yourself."
             ),
             Refusal::BadArgument { what } => write!(f, "{what}. Call again with that mended."),
             Refusal::Unavailable { why, mend } => {
@@ -144,6 +156,13 @@ mod tests {
             (
                 Refusal::PromptTooLong { chars: 9, limit: 8 },
                 "split the work",
+            ),
+            (
+                Refusal::BudgetUsedUp {
+                    used: "today's delegations have used $2.00 of $2.00".into(),
+                    key: "day_cost".into(),
+                },
+                "raise day_cost in",
             ),
             (
                 Refusal::BadArgument {
