@@ -203,7 +203,16 @@ async fn rules_and_tools_stand_in_root_sessions_and_cost_little() {
         .iter()
         .map(|t| t["function"]["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["delegate", "delegation_list", "delegation_read"]);
+    assert_eq!(
+        names,
+        [
+            "delegate",
+            "delegation_cancel",
+            "delegation_list",
+            "delegation_read",
+            "delegation_send"
+        ]
+    );
     // What is required is what cannot be left out, though the host would make it all.
     assert_eq!(
         ours[0]["function"]["parameters"]["required"],
