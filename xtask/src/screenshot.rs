@@ -70,7 +70,9 @@ pub(crate) fn run() -> Result<()> {
         )?;
         steering(&sandbox).await?;
         drop(tui);
-        list(&sandbox).await
+        list(&sandbox).await?;
+        drop(sandbox);
+        shell().await
     })
 }
 
@@ -101,6 +103,44 @@ async fn steering(sandbox: &Sandbox) -> Result<()> {
         &tui,
         "steering.svg",
         "brigade send has a delegation that has ended go on in its session, and brigade read follows it",
+    )
+}
+
+/// Work from the shell, with no OpenCode open.
+async fn shell() -> Result<()> {
+    const PROMPT: &str = "Which of our docs name a setting that the code does not have?";
+    let sandbox = demo::sandbox().await?;
+    sandbox.brigade(&["install", "opencode"]).await?;
+    sandbox.agent(
+        "reviewer",
+        "description: Reads and compares\nmode: subagent\npermission:\n  edit: deny\n  bash: deny",
+        "You read with care.",
+    )?;
+    sandbox.model().when(
+        PROMPT,
+        Script::saying(
+            "# Two settings are in the docs only\n\nBoth were renamed last spring.\n\n\
+             - `docs/cache.md` names `CACHE_TTL`; the code reads `CACHE_MAX_AGE`.\n\
+             - `docs/login.md` names `TOKEN_ROUNDS`; nothing reads it.\n",
+        ),
+    );
+    let program = sandbox.brigade_program()?.display().to_string();
+    let opencode = sandbox.opencode().display().to_string();
+    let script = format!(
+        "echo '$ brigade run --agent reviewer --wait \"{PROMPT}\"'; \
+         \"$0\" run --agent reviewer --opencode \"$1\" --wait \"{PROMPT}\" 2>&1 | \
+         sed 's,{home},~,'; \
+         echo '$ brigade list --session shell'; \"$0\" list --session shell",
+        home = sandbox.home().display()
+    );
+    let size = (NonZeroU16::new(15).unwrap_or(SIZE.0), SIZE.1);
+    let args = ["-c", &script, &program, &opencode];
+    let tui = Tui::sized(&sandbox, Path::new("/bin/sh"), &args, size)?;
+    tui.ended(LIMIT).await?;
+    save(
+        &tui,
+        "run.svg",
+        "brigade run in a shell: the answer as it came, and the delegation in the list",
     )
 }
 

@@ -371,7 +371,10 @@ async fn runs_end_as_what_they_are() {
     // The child carries what recovery looks for, and its title cost no model call.
     let api = host.api();
     let delegation = "a-plain-answer".parse().unwrap();
-    let children = api.find_children(&host.parent, &delegation).await.unwrap();
+    let children = api
+        .find_children(&host.parent, &delegation, 0)
+        .await
+        .unwrap();
     assert_eq!(children.len(), 1);
     assert_eq!(children[0].id, child);
     assert_eq!(children[0].brigade(), Some((delegation, Attempt(1))));
@@ -564,7 +567,7 @@ async fn a_killed_hosts_run_is_continued_in_its_child_by_the_next() {
     );
     let children = next
         .api()
-        .find_children(&next.parent, &"a-killed-run".parse().unwrap())
+        .find_children(&next.parent, &"a-killed-run".parse().unwrap(), 0)
         .await
         .unwrap();
     assert_eq!(children.len(), 1);

@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Send(Send),
     /// Have the work of an ended delegation done anew
     Retry(Retry),
+    /// Have an agent work in the background, without any window of OpenCode
+    Run(Work),
     /// Mend what crashes, restored backups and moved files have left; no result is ever deleted
     Gc(Gc),
     /// Run, start, stop or look at the daemon
@@ -259,6 +261,28 @@ pub(crate) struct Retry {
     /// Look in all projects, not only the current directory's
     #[arg(long)]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Work {
+    /// Who is to do it
+    #[arg(long, short, value_name = "AGENT")]
+    pub(crate) agent: String,
+    /// The work; `-` or nothing takes it from standard input
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Vec<String>,
+    /// Print the answer as it comes, and exit with 0 only if it is complete
+    #[arg(long, short)]
+    pub(crate) wait: bool,
+    /// Stop it after so many minutes of work, 0 for never
+    #[arg(long, value_name = "MINUTES")]
+    pub(crate) timeout: Option<f64>,
+    /// OpenCode's program, if it is not the one on PATH
+    #[arg(long, value_name = "PATH")]
+    pub(crate) opencode: Option<std::path::PathBuf>,
     #[command(flatten)]
     pub(crate) json: Json,
 }

@@ -21,6 +21,61 @@ pub(crate) fn which(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {
         })
 }
 
+/// The program of OpenCode itself, which its servers report and are started with: behind npm's link, and behind
+/// the script that npm's package has where its own set-up did not run.
+pub(crate) fn real_program(found: &Path) -> io::Result<PathBuf> {
+    let program = fs::canonicalize(found)?;
+    let mut head = [0; 2];
+    let read = io::Read::read(&mut fs::File::open(&program)?, &mut head)?;
+    if head[..read] != *b"#!" {
+        return Ok(program);
+    }
+    let behind = program.ancestors().skip(1).find_map(|folder| {
+        let modules = folder.join("node_modules");
+        [modules, folder.to_owned()]
+            .into_iter()
+            .flat_map(|modules| packages().map(move |name| modules.join(name).join("bin/opencode")))
+            .find(|file| file.is_file())
+    });
+    let missing = || {
+        let message = "it is a script, and the program that it starts was not found beside it";
+        io::Error::new(io::ErrorKind::NotFound, message)
+    };
+    behind.ok_or_else(missing)
+}
+
+/// The packages of npm that hold the program for this machine, the fittest first.
+fn packages() -> impl Iterator<Item = String> {
+    let system = if cfg!(target_os = "macos") {
+        "darwin"
+    } else {
+        std::env::consts::OS
+    };
+    let (machine, modern) = match std::env::consts::ARCH {
+        "x86_64" => ("x64", modern()),
+        "aarch64" => ("arm64", true),
+        other => (other, true),
+    };
+    let musl = Path::new("/etc/alpine-release").exists();
+    let mut ends = ["", "-baseline", "-musl", "-baseline-musl"];
+    ends.sort_by_key(|end| {
+        (
+            end.ends_with("musl") != musl,
+            end.contains("base") == modern,
+        )
+    });
+    ends.into_iter()
+        .map(move |end| format!("opencode-{system}-{machine}{end}"))
+}
+
+/// Whether the processor has what the program is built for where that is not called "baseline".
+fn modern() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::is_x86_feature_detected!("avx2");
+    #[cfg(not(target_arch = "x86_64"))]
+    true
+}
+
 /// The top of the project of a directory: of its git working tree, else itself.
 pub(crate) fn project_top(directory: &Path) -> PathBuf {
     let top = directory
@@ -99,6 +154,34 @@ mod tests {
         fs::set_permissions(b.join("tool"), fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(which("tool", Some(&path)), Some(b.join("tool")));
         assert_eq!(which("tool", None), None);
+    }
+
+    #[test]
+    fn the_program_behind_npms_link_and_script_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        let package = top.join("node_modules/opencode-ai/bin");
+        fs::create_dir_all(&package).unwrap();
+        fs::create_dir_all(top.join("node_modules/.bin")).unwrap();
+        let shim = package.join("opencode");
+        fs::write(&shim, "#!/usr/bin/env node\n").unwrap();
+        let link = top.join("node_modules/.bin/opencode");
+        std::os::unix::fs::symlink("../opencode-ai/bin/opencode", &link).unwrap();
+        let error = real_program(&link).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        for name in packages().collect::<Vec<_>>().iter().rev() {
+            let own = top.join("node_modules").join(name).join("bin");
+            fs::create_dir_all(&own).unwrap();
+            fs::write(own.join("opencode"), "\x7fELF").unwrap();
+            assert_eq!(
+                real_program(&link).unwrap(),
+                own.join("opencode"),
+                "the fittest"
+            );
+        }
+        fs::write(&shim, "\x7fELF").unwrap();
+        assert_eq!(real_program(&link).unwrap(), shim);
+        assert!(real_program(&top.join("absent")).is_err());
     }
 
     #[test]

@@ -75,6 +75,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), CliErro
         Command::Cancel(args) => commands::cancel::run(args, context).await,
         Command::Send(args) => commands::send::run(args, context).await,
         Command::Retry(args) => commands::retry::run(args, context).await,
+        Command::Run(args) => commands::run::run(args, context).await,
         Command::Gc(args) => commands::gc::run(args, context).await,
         Command::Daemon(command) => commands::daemon::control(&command, context).await,
         Command::Completions(args) => commands::completions::run(&args, context),

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use brigade_os::paths::Dirs;
 use brigade_os::process::ProcessId;
-use brigade_protocol::bridge::{Batch, Down, Register, Registered};
+use brigade_protocol::bridge::{Batch, Down, Host, Register, Registered};
 use brigade_protocol::daemon::{EventsQuery, Hello, LoggedEvent, Status, Stop, Welcome};
 use brigade_protocol::delegations::{
     Cancel, Cancelled, Details, Follow, ListQuery, Listing, Message, Retried, Scope, SearchQuery,
     SearchResults, Sent, Text,
 };
 use brigade_protocol::gc::{Gc, GcReport};
+use brigade_protocol::run::{Begun, Run};
 use brigade_protocol::stats::{Stats, StatsQuery};
 use brigade_protocol::tools::{Answer, Delegate, List, Read};
 use brigade_protocol::{ErrorBody, ErrorCode, paths};
@@ -257,6 +258,27 @@ impl Client {
     pub async fn retry(&self, id: &str, scope: &Scope) -> Result<Retried, ClientError> {
         let path = fill(paths::DELEGATION_RETRY, "{id}", id)?;
         self.post(&path, scope, PATIENCE).await
+    }
+
+    /// Work from the shell.
+    ///
+    /// # Errors
+    /// When it is refused, or the daemon can't be reached.
+    pub async fn run(&self, run: &Run) -> Result<Begun, ClientError> {
+        // A server may have to be brought up: with the registry of packages out of reach that takes minutes.
+        self.post(paths::RUN, run, Duration::from_secs(330)).await
+    }
+
+    /// Shows this process's environment to the daemon (again), for what was asked for in it.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached.
+    pub async fn shell(&self, host: &Host) -> Result<(), ClientError> {
+        let request = self
+            .request(Method::POST, paths::SHELL)
+            .timeout(PATIENCE)
+            .json(host);
+        self.ask(request).await.map(|_| ())
     }
 
     /// Looks for what a crash has left, and mends it unless it is only to be looked.

@@ -121,6 +121,21 @@ impl FromStr for DelegationId {
 pub struct SessionId(String);
 text_id!(SessionId);
 
+/// Stands for the session in which work from the shell was asked for; the hosts' own names all have an underscore.
+const SHELL: &str = "shell";
+
+impl SessionId {
+    /// What stands for the parent of work that no session has asked for, but a person in a shell.
+    pub fn shell() -> Self {
+        Self(SHELL.to_owned())
+    }
+
+    /// Whether it is no session of a host's, but stands for the shell.
+    pub fn is_shell(&self) -> bool {
+        self.0 == SHELL
+    }
+}
+
 impl FromStr for SessionId {
     type Err = IdError;
 

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod delegations;
 mod error;
 pub mod gc;
+pub mod run;
 pub mod stats;
 pub mod tools;
 
@@ -61,6 +62,11 @@ pub mod paths {
     pub const DELEGATION_SEND: &str = "/v1/delegations/{id}/send";
     /// `POST`: [`crate::delegations::Scope`] → [`crate::delegations::Retried`]. `{id}` may be a unique prefix.
     pub const DELEGATION_RETRY: &str = "/v1/delegations/{id}/retry";
+    /// `POST`: [`crate::run::Run`] → [`crate::run::Begun`]. May take as long as a server of ours takes to come up.
+    pub const RUN: &str = "/v1/run";
+    /// `POST`: [`crate::bridge::Host`] → 204. A shell's command shows its environment (again), for what it has asked
+    /// for there.
+    pub const SHELL: &str = "/v1/shell";
     /// `POST`: [`crate::gc::Gc`] → [`crate::gc::GcReport`].
     pub const GC: &str = "/v1/gc";
 }

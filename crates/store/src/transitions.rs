@@ -146,10 +146,16 @@ fn register(
         .prepare_cached(
             "SELECT d.id FROM prompts p CROSS JOIN delegations d ON d.seq = p.delegation
              WHERE p.digest = ?3 AND p.prompt = ?4 AND d.root = ?1 AND d.active = 1 AND d.agent = ?2
-               AND d.phase NOT IN ('stopping', 'finishing')",
+               AND d.project = ?5 AND d.phase NOT IN ('stopping', 'finishing')",
         )?
         .query_row(
-            params![spec.root.as_str(), spec.agent, digest, spec.prompt],
+            params![
+                spec.root.as_str(),
+                spec.agent,
+                digest,
+                spec.prompt,
+                spec.project.as_str()
+            ],
             |row| row.get(0),
         )
         .optional()?;
@@ -316,7 +322,7 @@ fn commit(
         )?;
         if ended.notify {
             notices::decide(db, seq, &delegation, &ended, now)?;
-        } else {
+        } else if !delegation.spec.from_shell() {
             // Nobody is left to read it.
             db.prepare_cached("UPDATE delegations SET read_at = ?2 WHERE seq = ?1")?
                 .execute(params![seq, ms(now)])?;

@@ -20,6 +20,10 @@ use super::types::{AgentInfo, ApiError, Ask, Child, HostError, PromptBody, Statu
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Reading messages may carry many megabytes.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// How far a clock may have been set back since a delegation was registered, in milliseconds.
+const CLOCK_MARGIN: u64 = 24 * 60 * 60 * 1_000;
+/// How many root sessions are looked through: more than anybody uses in a day and a delegation's time.
+const ROOTS: usize = 100_000;
 /// Messages per page while looking for a prompt.
 const PAGE: usize = 30;
 
@@ -47,7 +51,7 @@ impl Api {
         }
     }
 
-    /// Makes a child session.
+    /// Makes a child session; for the shell, which is no session, a root one.
     ///
     /// # Errors
     /// Every call of this type fails with [`ApiError`]: no answer, an error of the host, or an answer that is not
@@ -60,17 +64,20 @@ impl Api {
         attempt: Attempt,
         rules: &[Rule],
     ) -> Result<Child, ApiError> {
-        let body = json!({
-            "parentID": parent,
+        let mut body = json!({
             "title": title,
             "metadata": metadata(delegation, attempt),
             "permission": rules,
         });
+        if !parent.is_shell() {
+            body["parentID"] = json!(parent);
+        }
         self.typed(Method::Post, "/session".to_owned(), Some(body))
             .await
     }
 
-    /// All children of `parent` that were made for this delegation, whatever the attempt, oldest first.
+    /// All children of `parent` that were made for this delegation, whatever the attempt, oldest first: for the
+    /// shell, which is no session, the root sessions here. `since_ms` is when it was registered.
     ///
     /// # Errors
     /// [`ApiError`]; not found means that the parent is gone.
@@ -78,10 +85,15 @@ impl Api {
         &self,
         parent: &SessionId,
         delegation: &DelegationId,
+        since_ms: u64,
     ) -> Result<Vec<Child>, ApiError> {
-        let mut children: Vec<Child> = self
-            .typed(Method::Get, format!("/session/{parent}/children"), None)
-            .await?;
+        let path = if parent.is_shell() {
+            let since = since_ms.saturating_sub(CLOCK_MARGIN);
+            format!("/session?roots=true&start={since}&limit={ROOTS}")
+        } else {
+            format!("/session/{parent}/children")
+        };
+        let mut children: Vec<Child> = self.typed(Method::Get, path, None).await?;
         children.retain(|child| child.brigade().is_some_and(|(id, _)| id == *delegation));
         children.sort_by_key(|child| child.time.created);
         Ok(children)

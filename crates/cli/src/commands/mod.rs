@@ -11,6 +11,7 @@ pub(crate) mod install;
 pub(crate) mod list;
 pub(crate) mod read;
 pub(crate) mod retry;
+pub(crate) mod run;
 pub(crate) mod search;
 pub(crate) mod send;
 pub(crate) mod show;

@@ -27,12 +27,13 @@ pub(crate) async fn run(args: Send, context: &mut Context) -> Result<(), CliErro
     context.out.line(&harmless(&sent.message))
 }
 
-fn standard_input() -> Result<String, CliError> {
+/// All of standard input.
+pub(super) fn standard_input() -> Result<String, CliError> {
     let mut text = String::new();
     let read = std::io::stdin().take(LONGEST).read_to_string(&mut text);
     read.map_err(|error| {
-        let message = format!("standard input can't be read: {error}; nothing was sent");
-        CliError::new(Kind::Failed, message).hint("the message has to be UTF-8 text")
+        let message = format!("standard input can't be read: {error}; nothing was done");
+        CliError::new(Kind::Failed, message).hint("it has to be UTF-8 text")
     })?;
     Ok(text)
 }

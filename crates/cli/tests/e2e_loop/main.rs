@@ -7,6 +7,7 @@ mod gc;
 mod hosts;
 mod killed_daemon;
 mod reading;
+mod run;
 mod servers;
 mod stage;
 mod tui;

@@ -22,7 +22,7 @@ async fn servers(sandbox: &Sandbox) -> Vec<Value> {
 }
 
 /// Waits until there are so many, all of them up.
-async fn servers_are(sandbox: &Sandbox, count: usize) -> Vec<u32> {
+pub(crate) async fn servers_are(sandbox: &Sandbox, count: usize) -> Vec<u32> {
     let began = Instant::now();
     loop {
         let servers = servers(sandbox).await;
@@ -37,7 +37,7 @@ async fn servers_are(sandbox: &Sandbox, count: usize) -> Vec<u32> {
     }
 }
 
-fn kill9(pid: u32) {
+pub(crate) fn kill9(pid: u32) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
 }

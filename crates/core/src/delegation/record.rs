@@ -291,6 +291,13 @@ impl Event {
     }
 }
 
+impl Spec {
+    /// Whether a person has asked for it in a shell: no session of a host's is its parent then.
+    pub fn from_shell(&self) -> bool {
+        self.parent.is_shell()
+    }
+}
+
 impl Delegation {
     /// A delegation as it is when it has just been registered.
     pub fn new(spec: Spec) -> Self {
@@ -428,13 +435,14 @@ impl Delegation {
     }
 
     /// Whether the parent is to hear of its end: one that ended because the parent was deleted has
-    /// nobody to tell.
+    /// nobody to tell, and no session waits for one that was asked for in a shell.
     pub fn notifies(&self) -> bool {
-        !matches!(
-            self.outcome().map(|outcome| &outcome.reason),
-            Some(super::Reason::Cancelled {
-                by: super::Actor::ParentDeleted
-            })
-        )
+        !self.spec.from_shell()
+            && !matches!(
+                self.outcome().map(|outcome| &outcome.reason),
+                Some(super::Reason::Cancelled {
+                    by: super::Actor::ParentDeleted
+                })
+            )
     }
 }

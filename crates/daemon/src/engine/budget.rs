@@ -15,7 +15,9 @@ impl Engine {
         budget: &Budget,
     ) -> Result<(), Refusal> {
         let store = self.store();
-        if budget.session_cost.is_some() || budget.session_tokens.is_some() {
+        let limited = budget.session_cost.is_some() || budget.session_tokens.is_some();
+        // The shell is no session: what was ever asked for there has no sum that could be used up.
+        if limited && !root.is_shell() {
             let used = store.used_in_session(root).await;
             let used = used.map_err(|error| unavailable(&error))?;
             let whose = "this session's delegations have used";

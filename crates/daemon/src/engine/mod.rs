@@ -14,6 +14,7 @@ mod register;
 mod run;
 mod run_log;
 mod schedule;
+mod shell;
 mod signals;
 mod steer;
 
@@ -40,6 +41,7 @@ use crate::troubles::Troubles;
 pub(crate) use ledgers::Ledgers;
 pub(crate) use register::{NotStarted, Request as DelegateRequest, Started};
 pub(crate) use schedule::Prospect;
+pub(crate) use shell::ShellRequest;
 pub(crate) use steer::{NotSteered, Steered};
 
 /// How long a failed write waits before it is tried again, at first and at most.

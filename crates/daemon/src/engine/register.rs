@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use brigade_agents::opencode::{ApiError, credentials};
 use brigade_core::delegation::{Access, Delegation, Model, Spec};
-use brigade_core::id::{DelegationId, SessionId};
+use brigade_core::id::{DelegationId, ProjectId, SessionId};
 use brigade_core::permission::Plan;
 use brigade_core::text::replies::Refusal;
 use brigade_store::{Registration, StoreError};
@@ -77,43 +77,12 @@ impl Engine {
         if request.is_child {
             return Err(Refusal::InChild.into());
         }
-        if request.prompt.trim().is_empty() {
-            return Err(Refusal::EmptyPrompt.into());
-        }
-        let config = self
-            .configs()
-            .checked(&request.directory)
-            .map_err(|error| Refusal::Unavailable {
-                why: error.to_string(),
-                mend: "The person has to mend the configuration file.".to_owned(),
-            })?;
-        let chars = request.prompt.chars().count();
-        let limit = config.limits.prompt;
-        if chars > limit {
-            return Err(Refusal::PromptTooLong { chars, limit }.into());
-        }
+        let config = self.acceptable(&request.prompt, &request.directory)?;
         let catalogue = self.catalogue(connection, &request.directory).await?;
         let caller = request.caller.as_deref();
         let (access, model) = permitted(&catalogue, &request.agent, caller, &config)?;
-        let max_run_ms = match request.timeout_minutes {
-            Some(minutes) if !(0.0..=MAX_TIMEOUT_MINUTES).contains(&minutes) => {
-                return Err(Refusal::BadArgument {
-                    what: format!(
-                        "timeout_minutes is {minutes}; it may be from 0 (no limit) to {MAX_TIMEOUT_MINUTES}"
-                    ),
-                }
-                .into());
-            }
-            Some(0.0) => None,
-            // In range and positive, so the conversion is exact to the millisecond.
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            Some(minutes) => Some((minutes * 60_000.0) as u64),
-            None => config.max_run_ms(&request.agent),
-        };
-        let project = match self.hub().project(&request.directory) {
-            Some(project) => project,
-            None => project::of(&request.directory).await,
-        };
+        let max_run_ms = max_run_ms(request.timeout_minutes, &request.agent, &config)?;
+        let project = self.project_of(&request.directory).await;
         let spec = Spec {
             id: self.draw_id(),
             project,
@@ -137,6 +106,33 @@ impl Engine {
             retries: None,
         };
         self.admit(spec, &config).await
+    }
+
+    /// The configuration for this directory, where this prompt may be delegated there.
+    pub(super) fn acceptable(&self, prompt: &str, directory: &str) -> Result<Arc<Config>, Refusal> {
+        if prompt.trim().is_empty() {
+            return Err(Refusal::EmptyPrompt);
+        }
+        let config = self
+            .configs()
+            .checked(directory)
+            .map_err(|error| Refusal::Unavailable {
+                why: error.to_string(),
+                mend: "The person has to mend the configuration file.".to_owned(),
+            })?;
+        let chars = prompt.chars().count();
+        let limit = config.limits.prompt;
+        if chars > limit {
+            return Err(Refusal::PromptTooLong { chars, limit });
+        }
+        Ok(config)
+    }
+
+    pub(super) async fn project_of(&self, directory: &str) -> ProjectId {
+        match self.hub().project(directory) {
+            Some(project) => project,
+            None => project::of(directory).await,
+        }
     }
 
     /// Registers what may be registered: every new delegation comes through here.
@@ -230,6 +226,28 @@ impl Engine {
                 }
                 .into(),
             })
+    }
+}
+
+/// How long a delegation to this agent may run, where the call asks for this many minutes.
+pub(super) fn max_run_ms(
+    minutes: Option<f64>,
+    agent: &str,
+    config: &Config,
+) -> Result<Option<u64>, Refusal> {
+    match minutes {
+        Some(minutes) if !(0.0..=MAX_TIMEOUT_MINUTES).contains(&minutes) => {
+            Err(Refusal::BadArgument {
+                what: format!(
+                    "timeout_minutes is {minutes}; it may be from 0 (no limit) to {MAX_TIMEOUT_MINUTES}"
+                ),
+            })
+        }
+        Some(0.0) => Ok(None),
+        // In range and positive, so the conversion is exact to the millisecond.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Some(minutes) => Ok(Some((minutes * 60_000.0) as u64)),
+        None => Ok(config.max_run_ms(agent)),
     }
 }
 

@@ -170,6 +170,13 @@ impl Engine {
     /// Reads what the parent session has a say in: its own denies, and its model.
     async fn prepare(&self, record: &Delegation, process: &ProcessId) -> Prepared {
         let spec = &record.spec;
+        if spec.from_shell() {
+            // There is none; where the agent has no model either, the host takes its own.
+            return Prepared::From {
+                rules: spec.access.rules.clone(),
+                model: spec.model.clone(),
+            };
+        }
         let mut failures = 0;
         loop {
             let connection = self.hub().connected(process).await;

@@ -198,6 +198,10 @@ impl Engine {
         };
         let lives = |process: &ProcessId| self.0.hub.processes().is_alive(process);
         let host = || {
+            // What was asked for in a shell runs where no window is.
+            if spec.from_shell() {
+                return None;
+            }
             let host = self.0.hub.host_for(spec)?;
             let process = host.process;
             Some(Prospect::Ready {
@@ -209,7 +213,7 @@ impl Engine {
             if let Some(ready) = host() {
                 return ready;
             }
-            if let Some(origin) = process(&spec.origin)
+            if let Some(origin) = process(&spec.origin).filter(|_| !spec.from_shell())
                 && self.0.hub.of_process(&origin).is_none()
                 && lives(&origin)
             {

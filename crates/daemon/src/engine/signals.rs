@@ -131,6 +131,23 @@ impl Engine {
             self.schedule();
             return Ok(Catalogue::default());
         }
+        let catalogue = self.learn(connection, directory).await?;
+        self.push_guard(connection, directory, &catalogue);
+        self.scan_predecessor(&project).await;
+        self.poke_project(&project).await;
+        self.schedule();
+        Ok(catalogue)
+    }
+
+    /// Asks a host, or a server of our own, for a directory's agents.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(super) async fn learn(
+        &self,
+        connection: &Arc<Connection>,
+        directory: &str,
+    ) -> Result<Catalogue, ApiError> {
         let api = Api::new(Arc::clone(connection) as _, directory.to_owned());
         let (agents, mcp, tools) = tokio::join!(api.agents(), api.mcp_servers(), api.tool_ids());
         let agents = agents?;
@@ -148,10 +165,6 @@ impl Engine {
         );
         self.hub()
             .set_catalogue(connection, directory, catalogue.clone());
-        self.push_guard(connection, directory, &catalogue);
-        self.scan_predecessor(&project).await;
-        self.poke_project(&project).await;
-        self.schedule();
         Ok(catalogue)
     }
 

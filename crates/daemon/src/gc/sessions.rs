@@ -218,8 +218,9 @@ async fn look(
         if record.spec.directory != directory {
             continue;
         }
+        let since = u64::try_from(record.spec.registered_at.as_millisecond()).unwrap_or(0);
         let children = match api
-            .find_children(&record.spec.parent, &record.spec.id)
+            .find_children(&record.spec.parent, &record.spec.id, since)
             .await
         {
             Err(error) if error.is_not_found() => continue,

@@ -18,7 +18,7 @@ use brigade_agents::opencode::Signal as RunSignal;
 use brigade_core::delegation::Spec;
 use brigade_core::id::{ProjectId, SessionId};
 use brigade_os::process::ProcessId;
-use brigade_protocol::bridge::{Down, Register, ShellRule};
+use brigade_protocol::bridge::{Down, Host, Register, ShellRule};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use catalogue::Catalogue;
@@ -289,6 +289,31 @@ impl Hub {
     /// The environment that a process has shown.
     pub(crate) fn environment_of(&self, process: &ProcessId) -> Option<Arc<Environment>> {
         lock(&self.state).environments.of_process(process)
+    }
+
+    /// A process that is no host has shown the environment that hosts would have in its place. Gives the
+    /// installation that this is of.
+    pub(crate) fn note_environment(&self, process: ProcessId, host: &Host) -> String {
+        let host_key = host_key(&host.home, &host.env);
+        let environment = Environment::of(host, &host_key);
+        let processes = &self.processes;
+        lock(&self.state)
+            .environments
+            .note(process, environment, |seen| processes.is_alive(seen));
+        host_key
+    }
+
+    /// The agents of a directory, where a host of this installation has told of them.
+    pub(crate) fn catalogue(&self, host_key: &str, directory: &str) -> Option<Catalogue> {
+        let state = lock(&self.state);
+        state
+            .by_process
+            .values()
+            .filter(|connection| connection.host_key == host_key)
+            .filter(|connection| self.processes.is_alive(&connection.process))
+            .filter_map(|connection| Some((&connection.id, connection.catalogue(directory)?)))
+            .max_by_key(|(id, _)| *id)
+            .map(|(_, catalogue)| catalogue)
     }
 
     /// A person's host that can run a delegation: its parent's owner, else one that has the project open

@@ -131,7 +131,15 @@ impl Follower {
         let store = self.api.engine.store();
         let _turn = self.api.turn(store.artifact_len(row).await).await;
         match self.api.engine.artifact_text(row).await {
-            Ok(text) => self.queue.push(Follow::Reset { text }),
+            Ok(text) => {
+                if let Listed::Ours(ours) = row
+                    && ours.delegation.spec.from_shell()
+                    && let Err(error) = store.mark_read(&self.id, "person").await
+                {
+                    tracing::warn!(%error, "that a result was read could not be recorded");
+                }
+                self.queue.push(Follow::Reset { text });
+            }
             Err(error) => {
                 tracing::error!(%error, "the artifact of a followed delegation could not be read");
             }

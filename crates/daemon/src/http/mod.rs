@@ -16,8 +16,10 @@ mod events;
 mod gc;
 mod hello;
 mod retry;
+mod run;
 mod search;
 mod send;
+mod shell;
 mod stats;
 mod status;
 mod stop;
@@ -140,6 +142,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route(paths::STATS, get(stats::handle))
         .route(paths::SEARCH, get(search::handle))
         .route(paths::CANCEL, post(cancel::handle))
+        .route(paths::RUN, post(run::handle))
+        .route(paths::SHELL, post(shell::handle))
         .route(paths::GC, post(gc::handle))
         .layer(axum::middleware::from_fn(error::only_own_user))
         .layer(DefaultBodyLimit::max(MAX_BODY))

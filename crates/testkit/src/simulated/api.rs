@@ -42,6 +42,7 @@ impl Inner {
             }
             ("GET", ["global", "health"]) => (200, json!({"healthy": true, "version": "1.18.33"})),
             ("POST", ["session"]) => (200, self.create(body)),
+            ("GET", ["session"]) => (200, self.world.read(|state| json!(state.roots()))),
             ("GET", ["session", "status"]) => (200, self.statuses()),
             ("GET", ["session", id]) => (
                 200,

@@ -176,6 +176,13 @@ impl State {
         self.sessions.iter().filter(is_child).collect()
     }
 
+    /// What the host tells of its root sessions.
+    pub(super) fn roots(&self) -> Vec<&Value> {
+        let is_root = |session: &&Session| session.parent.is_none();
+        let roots = self.sessions.iter().filter(is_root);
+        roots.map(|session| &session.info).collect()
+    }
+
     /// The requests that were made for a session.
     #[must_use]
     pub fn requests_of(&self, session: &str) -> Vec<&ModelRequest> {

@@ -126,10 +126,11 @@ impl Driver {
 
     async fn children(&mut self) -> Result<Vec<Child>, Exit> {
         let (parent, delegation) = (self.spec.parent.clone(), self.spec.delegation.clone());
+        let since = self.spec.registered_ms;
         let answer = self
             .ask(|api| {
                 let (parent, delegation) = (parent.clone(), delegation.clone());
-                async move { api.find_children(&parent, &delegation).await }
+                async move { api.find_children(&parent, &delegation, since).await }
             })
             .await?;
         match answer {

@@ -1,0 +1,346 @@
+//! `brigade run`
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use brigade_client::{Client, ClientError};
+use brigade_core::delegation::State;
+use brigade_core::text::artifact;
+use brigade_protocol::bridge::Host;
+use brigade_protocol::delegations::{Follow, Scope};
+use brigade_protocol::run::{Begun, Run};
+use futures::StreamExt;
+use serde::Serialize;
+
+use super::send::standard_input;
+use crate::args::Work;
+use crate::context::{Context, directory};
+use crate::error::{CliError, Kind};
+use crate::host::{real_program, which};
+use crate::output::{Output, harmless, patiently, remark};
+
+/// How often in a row the daemon may end the stream without having said anything.
+const MAX_SILENCES: u32 = 5;
+
+/// What `--wait --json` prints.
+#[derive(Debug, Serialize)]
+struct Ended {
+    #[serde(flatten)]
+    begun: Begun,
+    reason: String,
+    artifact: String,
+    text: String,
+}
+
+pub(crate) async fn run(args: Work, context: &mut Context) -> Result<(), CliError> {
+    let host = surroundings(args.opencode.as_deref())?;
+    let prompt = match args.prompt.as_slice() {
+        [] => asked()?,
+        [dash] if dash == "-" => asked()?,
+        words => words.join(" "),
+    };
+    let client = context.client().await?;
+    let asked = Run {
+        host: host.clone(),
+        directory: directory()?.to_string_lossy().into_owned(),
+        agent: args.agent,
+        prompt,
+        timeout_minutes: args.timeout,
+    };
+    let begun = patiently(
+        "bringing up OpenCode in the background, which takes some seconds",
+        client.run(&asked),
+    )
+    .await?;
+    tell(&begun);
+    if !args.wait {
+        if args.json.json {
+            return context.out.json(&begun);
+        }
+        context.out.line(begun.id.as_str())?;
+        let id = &begun.id;
+        remark(&format!(
+            "(it works in the background: brigade read {id} --follow, brigade cancel {id})"
+        ));
+        return Ok(());
+    }
+    remark(&format!("({}; Ctrl-C leaves it at work)", begun.id));
+    let quiet = args.json.json;
+    let waiting = wait(&client, &host, &begun, &mut context.out, quiet);
+    let ended = tokio::select! {
+        ended = waiting => ended?,
+        pressed = tokio::signal::ctrl_c() => {
+            let id = &begun.id;
+            let why = pressed.err().map(|error| format!(" ({error})")).unwrap_or_default();
+            remark(&format!(
+                "(it goes on{why}: brigade read {id} --follow shows more, brigade cancel {id} stops it)"
+            ));
+            return Err(CliError::told(Kind::Failed));
+        }
+    };
+    let state = ended.begun.state;
+    if quiet {
+        context.out.json(&ended)?;
+    } else {
+        remark(&format!("({state}: {}; {})", ended.reason, ended.artifact));
+    }
+    if state == State::Complete {
+        Ok(())
+    } else {
+        Err(CliError::told(Kind::Failed))
+    }
+}
+
+/// The prompt from standard input.
+fn asked() -> Result<String, CliError> {
+    if std::io::stdin().is_terminal() {
+        remark("(type the prompt; Ctrl-D ends it)");
+    }
+    standard_input()
+}
+
+/// OpenCode's program, and what it would find around it had it been started here.
+fn surroundings(named: Option<&Path>) -> Result<Host, CliError> {
+    const HINT: &str = "install it: npm install -g opencode-ai; or name it: --opencode PATH";
+    let path = std::env::var_os("PATH");
+    let found: PathBuf = match named {
+        Some(named) => named.to_owned(),
+        None => which("opencode", path.as_deref()).ok_or_else(|| {
+            CliError::new(Kind::Failed, "opencode is not on PATH; nothing was started").hint(HINT)
+        })?,
+    };
+    let program = real_program(&found).map_err(|error| {
+        let message = format!(
+            "{} can't be used: {error}; nothing was started",
+            found.display()
+        );
+        CliError::new(Kind::Failed, message).hint(HINT)
+    })?;
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let home = std::env::home_dir().unwrap_or_default();
+    Ok(Host {
+        name: "opencode".to_owned(),
+        version: "unknown".to_owned(),
+        pid: std::process::id(),
+        executable: program.to_string_lossy().into_owned(),
+        mode: "shell".to_owned(),
+        home: home.to_string_lossy().into_owned(),
+        env,
+    })
+}
+
+/// Says what the person might not expect.
+fn tell(begun: &Begun) {
+    let id = &begun.id;
+    if begun.existing {
+        remark(&format!(
+            "({id} was under way before ({}): the same agent has the same prompt, so no second one was started)",
+            begun.state
+        ));
+    }
+    if !begun.withheld.is_empty() {
+        remark(&format!(
+            "(withheld from it: {})",
+            begun.withheld.join("; ")
+        ));
+    }
+    if !begun.open.is_empty() {
+        let open = begun.open.join("; ");
+        remark(&format!("(read-only by rule; it may still use: {open})"));
+    }
+}
+
+/// Follows it to its end, over the daemon's own, and prints its answer unless it is to be quiet.
+async fn wait(
+    client: &Client,
+    host: &Host,
+    begun: &Begun,
+    out: &mut Output,
+    quiet: bool,
+) -> Result<Ended, CliError> {
+    let id = begun.id.as_str();
+    let scope = Scope::default();
+    let mut screen = Screen::default();
+    let mut silences = 0;
+    loop {
+        let mut events = std::pin::pin!(client.follow(id, &scope).await?);
+        screen.fresh = true;
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(ClientError::Lost { .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            silences = 0;
+            let out = (!quiet).then_some(&mut *out);
+            if let Some((state, reason, artifact)) = screen.take(event, out)? {
+                let mut begun = begun.clone();
+                begun.state = state;
+                return Ok(Ended {
+                    begun,
+                    reason,
+                    artifact,
+                    text: screen.told,
+                });
+            }
+        }
+        silences += 1;
+        if silences > MAX_SILENCES {
+            let message = "the daemon ends its streams before the delegation has ended";
+            let again =
+                format!("the delegation goes on; follow it with: brigade read {id} --follow");
+            return Err(CliError::new(Kind::Unreachable, message).hint(again));
+        }
+        // The next daemon does not know the environment in which the work may have to go on.
+        client.shell(host).await?;
+    }
+}
+
+/// What has been told of an answer, and printed.
+#[derive(Debug, Default)]
+struct Screen {
+    told: String,
+    printed: String,
+    /// Whether the stream has told nothing yet: what it tells first is the whole text.
+    fresh: bool,
+    /// A whole text that is not taken in yet: the answer anew, or the result's file, as the next event tells.
+    whole: Option<String>,
+}
+
+impl Screen {
+    /// Takes an event in; gives state, reason and file at the end.
+    fn take(
+        &mut self,
+        event: Follow,
+        mut out: Option<&mut Output>,
+    ) -> Result<Option<(State, String, String)>, CliError> {
+        if let Some(text) = self.whole.take() {
+            self.told = match event {
+                Follow::Ended { .. } => artifact::parse(&text).map_or(text, |result| result.answer),
+                _ => text,
+            };
+            self.catch_up(out.as_deref_mut())?;
+        }
+        match event {
+            Follow::Reset { text } => {
+                self.fresh = false;
+                self.whole = Some(text);
+            }
+            Follow::More { text } => {
+                if std::mem::take(&mut self.fresh) {
+                    self.told.clear();
+                }
+                self.told.push_str(&text);
+                self.catch_up(out)?;
+            }
+            Follow::Doing { what } => {
+                if out.is_some_and(|out| out.terminal) {
+                    remark(&format!("({})", harmless(&what)));
+                }
+            }
+            Follow::Ended {
+                state,
+                reason,
+                artifact,
+            } => {
+                if let Some(out) = out
+                    && !self.printed.is_empty()
+                    && !self.printed.ends_with('\n')
+                {
+                    out.text("\n")?;
+                }
+                return Ok(Some((state, reason, artifact)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Prints what is new of the text, and all of it where it begins otherwise than what was printed. A daemon that
+    /// has just begun may know less than what was printed already.
+    fn catch_up(&mut self, out: Option<&mut Output>) -> Result<(), CliError> {
+        let Some(out) = out else {
+            return Ok(());
+        };
+        if self.printed.starts_with(&self.told) {
+            return Ok(());
+        }
+        match self.told.strip_prefix(self.printed.as_str()) {
+            Some(more) => out.text(more)?,
+            None => {
+                if !self.printed.ends_with('\n') {
+                    out.text("\n")?;
+                }
+                remark("(its text has begun anew)");
+                out.text(&self.told)?;
+            }
+        }
+        self.printed.clone_from(&self.told);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(events: Vec<Follow>) -> (String, String) {
+        let (mut out, printed) = Output::memory(None);
+        let mut screen = Screen::default();
+        for event in events {
+            screen.take(event, Some(&mut out)).unwrap();
+        }
+        (printed(), screen.told)
+    }
+
+    fn more(text: &str) -> Follow {
+        Follow::More { text: text.into() }
+    }
+
+    fn reset(text: &str) -> Follow {
+        Follow::Reset { text: text.into() }
+    }
+
+    fn end() -> Follow {
+        Follow::Ended {
+            state: State::Complete,
+            reason: "answered".into(),
+            artifact: "/x.md".into(),
+        }
+    }
+
+    #[test]
+    fn the_answer_is_printed_once() {
+        // Streamed text, then the whole of it.
+        let (printed, text) = shown(vec![more("ab"), more("c"), reset("abcd"), end()]);
+        assert_eq!((printed.as_str(), text.as_str()), ("abcd\n", "abcd"));
+        // Nothing was streamed.
+        assert_eq!(shown(vec![reset("ab\n"), end()]).0, "ab\n");
+    }
+
+    #[test]
+    fn the_next_daemon_tells_it_from_the_start() {
+        let (mut out, printed) = Output::memory(None);
+        let mut screen = Screen::default();
+        let streams = [
+            vec![more("ab"), more("cd")],
+            // It knows only what was written down.
+            vec![more("ab"), more("cde")],
+            vec![reset("abcdef"), end()],
+        ];
+        for stream in streams {
+            screen.fresh = true;
+            for event in stream {
+                screen.take(event, Some(&mut out)).unwrap();
+            }
+        }
+        assert_eq!(printed(), "abcdef\n");
+    }
+
+    #[test]
+    fn another_text_begins_on_a_line_of_its_own() {
+        let (printed, text) = shown(vec![more("ab"), reset("xy"), more("z"), end()]);
+        assert_eq!((printed.as_str(), text.as_str()), ("ab\nxyz\n", "xyz"));
+    }
+}
