@@ -10,6 +10,7 @@ mod host;
 mod output;
 mod panel;
 mod plot;
+mod screen;
 mod since;
 mod table;
 

@@ -8,3 +8,4 @@ mod gate;
 mod gc;
 #[cfg(target_os = "linux")]
 mod machine;
+mod reading;

@@ -61,6 +61,13 @@ pub(super) async fn handle(
         };
         follower.end(&row).await;
     }
+    if let Some((entry, _)) = &follower.entry
+        && entry.live().partial.is_empty()
+        && let Some(text) = follower.api.engine.store().text(&follower.id).await?
+    {
+        // What an earlier daemon has seen of it.
+        follower.show(&text);
+    }
     let stream = futures::stream::unfold(follower, |mut follower| async move {
         let next = follower.next().await?;
         let event = Event::default().json_data(&next).unwrap_or_else(|error| {
@@ -111,7 +118,8 @@ impl Follower {
     }
 
     fn show(&mut self, text: &str) {
-        if text == self.shown {
+        // A step that begins has no text yet: what there was stays until there is more.
+        if text.is_empty() || text == self.shown {
             return;
         }
         let message = match text.strip_prefix(self.shown.as_str()) {
