@@ -126,7 +126,7 @@ class Watch {
     };
     let request;
     try {
-      request = http.get({ socketPath: socketPath(), path: `/v1/watch?${query({ session: this.session })}`, agent: false, timeout: SILENCE }, (res) => {
+      request = http.get({ socketPath: socketPath(), path: `/v1/watch?${query({ session: this.session, limit: "200" })}`, agent: false, timeout: SILENCE }, (res) => {
         if (res.statusCode !== 200) return request.destroy(), again();
         let rest = "";
         res.setEncoding("utf8").on("data", (chunk) => {
@@ -215,15 +215,21 @@ async function tui(api) {
   };
   const report = (always) => {
     const session = inView();
-    const said = { pid: process.pid, session: session && rootOf(session), focused, panel: { version: VERSION, host: api.app?.version ?? null, missing } };
+    const said = { pid: process.pid, session: session && rootOf(session), focused };
     const text = JSON.stringify(said);
     if (gone || (!always && text === reported)) return;
     reported = text;
     ask("/v1/terminal", said).catch(() => {}); // an older daemon does not ask for it; one that is away is told when it is back
   };
+  /** For `brigade doctor`. */
+  const introduce = (wait = 1000) => {
+    ask("/v1/panel", { pid: process.pid, version: VERSION, host: api.app?.version ?? null, missing }).catch((error) => {
+      if (error.message === AWAY && !gone) later(wait, () => introduce(Math.min(60_000, wait * 2)));
+    });
+  };
   const follow = (session) => {
     const root = rootOf(session);
-    const watch = watches.get(root) ?? new Watch(root, { changed: () => { bump(0); if (panels && !ticking) tick(); }, over: quietly(over), joined: () => report(true) });
+    const watch = watches.get(root) ?? new Watch(root, { changed: () => { bump(0); if (panels && !ticking) tick(); }, over: quietly(over), joined: () => { report(true); introduce(); } });
     watches.delete(root);
     watches.set(root, watch);
     for (const [old, unused] of watches) if (watches.size > STREAMS) { unused.close(); watches.delete(old); }
@@ -242,7 +248,7 @@ async function tui(api) {
     const { delegations } = await ask(`/v1/delegations?${query({ directory: directory(), limit: "300" })}`);
     if (!delegations.length) return toast("info", "Nothing has been delegated in this project yet.");
     const own = (row) => Boolean(root) && row.session === root;
-    const rows = delegations.slice().sort((a, b) => own(b) - own(a));
+    const rows = delegations.slice().sort((a, b) => own(b) - own(a) || ended(a) - ended(b));
     choose("Delegations", rows.map((row) => ({
       title: `${signOf(row)[0]} ${fit(clean(row.title), 42)}`, value: row.id, category: own(row) ? "This session" : "This project",
       description: [row.state, row.unread ? "unread" : "", clean(row.agent)].filter(Boolean).join(" · "),
@@ -342,7 +348,7 @@ async function tui(api) {
   if (!libraries) missing.push("sidebar panel (solid-js and @opentui are not offered to plugins)");
   else part("sidebar panel", () => {
     const slot = (draws) => (_, given) => {
-      try { return draws(() => given.session_id); } catch (error) { missing.push(`sidebar panel (${clean(error?.message)})`); report(); return null; }
+      try { return draws(() => given.session_id); } catch (error) { missing.push(`sidebar panel (${clean(error?.message)})`); introduce(); return null; }
     };
     api.slots.register({ order: 150, slots: { sidebar_content: slot(panel), session_prompt_right: slot(figures) } });
   });
@@ -367,6 +373,7 @@ async function tui(api) {
     solid.createEffect(quietly(() => { const session = inView(); if (session) follow(session); report(); }));
   });
   else report();
+  introduce();
 }
 export default { id: "brigade-tui", tui };
 export { age, arrange, clean, draw, fit, socketPath };

@@ -9,8 +9,8 @@ test("without the libraries the panel is left out, and `/delegations` is there",
   daemon.answers.set("/v1/delegations/calm-red-elk", () => ({ body: row("calm-red-elk", "complete") }));
   daemon.answers.set("/v1/delegations/calm-red-elk/text", () => ({ body: { text: "all of it" } }));
   await start();
-  const { body } = await daemon.until(() => daemon.asked("/v1/terminal").at(0));
-  assert.deepEqual(body.panel.missing, ["sidebar panel (solid-js and @opentui are not offered to plugins)"]);
+  const { body } = await daemon.until(() => daemon.asked("/v1/panel").at(0));
+  assert.deepEqual(body.missing, ["sidebar panel (solid-js and @opentui are not offered to plugins)"]);
   assert.deepEqual(host.slots, {});
   host.type("delegations");
   await host.until(({ shown }) => shown);

@@ -239,7 +239,14 @@ test("focus goes to the daemon as it changes, with the root of what is in view",
   host.renderer.emit("blur");
   await daemon.until(() => told().some(([, focused]) => focused === false));
   assert.equal(daemon.asked("/v1/terminal")[0].body.pid, process.pid);
-  assert.deepEqual(daemon.asked("/v1/terminal")[0].body.panel, { version: "0.1.0", host: "1.18.33", missing: [] });
+  const [introduced] = await daemon.until(() => daemon.asked("/v1/panel").length && daemon.asked("/v1/panel"));
+  assert.deepEqual(introduced.body, { pid: process.pid, version: "0.1.0", host: "1.18.33", missing: [] });
+});
+
+test("a daemon that comes later hears of the panel, in whatever session", async (t) => {
+  const { daemon } = await opened(t, { daemon: false, session: null });
+  await daemon.start();
+  await daemon.until(() => daemon.asked("/v1/panel").length === 1);
 });
 
 test("leaving closes what is open", async (t) => {
@@ -252,8 +259,8 @@ test("a host without some of it gets the rest", async (t) => {
   const { host, daemon } = await opened(t, {
     change: (api) => { delete api.slots; delete api.keymap; delete api.renderer; },
   });
-  const { body } = await daemon.until(() => daemon.asked("/v1/terminal").at(-1));
-  assert.deepEqual(body.panel.missing.map((one) => one.split(" (")[0]), ["sidebar panel", "/delegations", "focus"]);
+  const { body } = await daemon.until(() => daemon.asked("/v1/panel").at(-1));
+  assert.deepEqual(body.missing.map((one) => one.split(" (")[0]), ["sidebar panel", "/delegations", "focus"]);
   host.go("ses_other");
   await daemon.push("ses_root", row("calm-red-elk", "complete", now()));
   await host.until(({ toasts }) => toasts.length === 1);
@@ -270,6 +277,6 @@ test("an older host's commands are used where they are all there is", async (t) 
 test("an API of nothing at all harms nobody", async (t) => {
   const { daemon, plugin } = await open(t);
   await plugin.tui({});
-  const { body } = await daemon.until(() => daemon.asked("/v1/terminal").at(0));
-  assert.deepEqual(body.panel.missing.map((one) => one.split(" (")[0]), ["sidebar panel", "/delegations", "toasts", "notices", "focus", "leaving"]);
+  const { body } = await daemon.until(() => daemon.asked("/v1/panel").at(0));
+  assert.deepEqual(body.missing.map((one) => one.split(" (")[0]), ["sidebar panel", "/delegations", "toasts", "notices", "focus", "leaving"]);
 });

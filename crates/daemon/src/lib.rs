@@ -237,6 +237,7 @@ async fn serve(
         }),
         stop: stopping.clone(),
         clearing: Arc::default(),
+        panels: Arc::default(),
         large: Arc::new(Semaphore::new(1)),
     };
     let app = http::router(api).into_make_service_with_connect_info::<http::Peer>();

@@ -67,6 +67,24 @@ pub struct Status {
     /// The servers of Brigade's own.
     #[serde(default)]
     pub servers: Vec<ServerStatus>,
+    /// The panels in hosts' terminal UIs that have been heard of.
+    #[serde(default)]
+    pub panels: Vec<Panel>,
+}
+
+/// What the panel in a host's terminal UI says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Panel {
+    /// The host's process.
+    pub pid: u32,
+    /// The panel's version.
+    pub version: String,
+    /// The host's version, if it tells.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// What this host lacks and the panel had to leave out, in words.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
 /// A server of Brigade's own.

@@ -24,6 +24,8 @@ pub mod paths {
     pub const HELLO: &str = "/v1/hello";
     /// `GET` → [`crate::daemon::Status`].
     pub const STATUS: &str = "/v1/status";
+    /// `POST`: [`crate::daemon::Panel`] → 204.
+    pub const PANEL: &str = "/v1/panel";
     /// `POST`: [`crate::daemon::Stop`]; answered before the daemon goes.
     pub const STOP: &str = "/v1/stop";
     /// `GET`, query [`crate::daemon::EventsQuery`] → SSE of [`crate::daemon::LoggedEvent`].

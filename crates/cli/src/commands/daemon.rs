@@ -251,6 +251,7 @@ pub(crate) mod tests {
                 pid: Some(4_343),
                 running: 2,
             }],
+            panels: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod gc;
 mod hello;
+mod panel;
 mod retry;
 mod run;
 mod search;
@@ -49,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Engine;
 
 pub(crate) use error::Failure;
+pub(crate) use panel::Panels;
 
 /// Largest request body, in bytes: a batch from a bridge may hold a whole answer.
 const MAX_BODY: usize = 256 * 1024 * 1024;
@@ -67,6 +69,8 @@ pub(crate) struct Api {
     pub(crate) large: Arc<Semaphore>,
     /// Cancelled to make the daemon go.
     pub(crate) stop: CancellationToken,
+    /// The panels in hosts' terminal UIs.
+    pub(crate) panels: Arc<Panels>,
     /// Held while something is cleared up: two at once would be in each other's way.
     pub(crate) clearing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -123,6 +127,7 @@ pub(crate) fn router(api: Api) -> Router {
     Router::new()
         .route(paths::HELLO, post(hello::handle))
         .route(paths::STATUS, get(status::handle))
+        .route(paths::PANEL, post(panel::handle))
         .route(paths::STOP, post(stop::handle))
         .route(paths::EVENTS, get(events::handle))
         .route(paths::BRIDGE_REGISTER, post(bridge_register::handle))

@@ -38,6 +38,7 @@ pub(super) async fn handle(State(api): State<Api>) -> Result<Json<Status>, Failu
             .map(|connection| bridge(&api, connection))
             .collect(),
         servers: api.engine.servers().list(),
+        panels: api.panels.list(),
     }))
 }
 

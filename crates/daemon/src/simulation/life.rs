@@ -137,6 +137,7 @@ impl Life {
                 about: Arc::new(about),
                 stop,
                 clearing: Arc::default(),
+                panels: Arc::default(),
                 large: Arc::new(tokio::sync::Semaphore::new(1)),
             },
             recovering: Some(recovering),

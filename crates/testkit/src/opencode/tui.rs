@@ -55,7 +55,7 @@ impl vt100::Callbacks for Replies {
 pub struct Tui {
     child: Box<dyn Child + Send + Sync>,
     pid: Option<Pid>,
-    _terminal: Box<dyn MasterPty + Send>,
+    terminal: Box<dyn MasterPty + Send>,
     keyboard: Arc<Mutex<Box<dyn Write + Send>>>,
     screen: Arc<Watched<Screen>>,
 }
@@ -99,14 +99,8 @@ impl Tui {
         (rows, columns): (NonZeroU16, NonZeroU16),
     ) -> Result<Self> {
         let failed = |error: &dyn std::fmt::Display| Error::Pty(error.to_string());
-        let size = PtySize {
-            rows: rows.get(),
-            cols: columns.get(),
-            pixel_width: 0,
-            pixel_height: 0,
-        };
         let pair = native_pty_system()
-            .openpty(size)
+            .openpty(in_cells(rows, columns))
             .map_err(|error| failed(&error))?;
         let mut command = CommandBuilder::new(program);
         command.args(args);
@@ -139,7 +133,7 @@ impl Tui {
         Ok(Self {
             child,
             pid,
-            _terminal: pair.master,
+            terminal: pair.master,
             keyboard,
             screen,
         })
@@ -160,6 +154,18 @@ impl Tui {
     /// Looks at the screen with its colours.
     pub fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
         self.screen.read(|screen| look(screen.parser.screen()))
+    }
+
+    /// Makes the terminal wider or narrower, as a person drags its corner.
+    ///
+    /// # Errors
+    /// When the terminal is closed.
+    pub fn resize(&self, rows: NonZeroU16, columns: NonZeroU16) -> Result<()> {
+        self.screen
+            .update(|screen| screen.parser.screen_mut().set_size(rows, columns));
+        self.terminal
+            .resize(in_cells(rows, columns))
+            .map_err(|error| Error::Pty(error.to_string()))
     }
 
     /// Waits until the screen shows `text`.
@@ -260,6 +266,15 @@ impl Tui {
         let gone = || Error::Pty("the program has no process".to_owned());
         kill_process(self.pid.ok_or_else(gone)?, signal)
             .map_err(|error| Error::io("signal the program")(error.into()))
+    }
+}
+
+fn in_cells(rows: NonZeroU16, columns: NonZeroU16) -> PtySize {
+    PtySize {
+        rows: rows.get(),
+        cols: columns.get(),
+        pixel_width: 0,
+        pixel_height: 0,
     }
 }
 

@@ -97,6 +97,7 @@ pub(crate) async fn run(args: Json, context: &mut Context) -> Result<(), CliErro
         checks.push(host::opencode(path.as_deref()).await);
         checks.extend(host::bridge(&folders, path.as_deref()));
         checks.extend(panel::installed(&folders));
+        checks.extend(panel::seen(&status));
         checks.extend(host::predecessor(&folders));
         checks.extend(daemon::hosts(&status));
         checks.extend(left::checks(&context.dirs, status.is_ok()).await);

@@ -1,5 +1,8 @@
 //! Checks of the panel in OpenCode's terminal UI. Nothing else depends on it, so none of them fails.
 
+use brigade_client::ClientError;
+use brigade_protocol::daemon::{Panel, Status};
+
 use super::Check;
 use crate::bridge::{self, Found};
 use crate::commands::install::Folders;
@@ -81,6 +84,37 @@ pub(super) fn installed(folders: &Folders) -> Vec<Check> {
     checks
 }
 
+/// The panels that are there right now, as they told the daemon.
+pub(super) fn seen(status: &Result<Status, ClientError>) -> Vec<Check> {
+    let panels = status.as_ref().map(|status| status.panels.as_slice());
+    panels.unwrap_or_default().iter().map(one).collect()
+}
+
+fn one(panel: &Panel) -> Check {
+    let Panel {
+        pid,
+        version,
+        host,
+        missing,
+    } = panel;
+    let host = host.as_deref().unwrap_or("of an unknown version");
+    let what = format!("loaded in OpenCode {host} (process {pid}), version {version}");
+    if !missing.is_empty() {
+        let message = format!("{what}, but without: {}", missing.join("; "));
+        let mend = "this OpenCode offers it in another way or not at all: update brigade, or go on without; all else works";
+        Check::warn(NAME, message, mend)
+    } else if version == bridge::VERSION {
+        Check::ok(NAME, what)
+    } else {
+        let message = format!("{what}; this brigade's is {}", bridge::VERSION);
+        Check::warn(
+            NAME,
+            message,
+            "brigade install opencode, then restart that host",
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -128,6 +162,34 @@ mod tests {
         says("which is not there");
         fs::remove_file(&config).unwrap();
         says("not installed in");
+    }
+
+    #[test]
+    fn what_a_host_lacks_is_named() {
+        let panel = |version: &str, missing: &[&str]| Panel {
+            pid: 7,
+            version: version.into(),
+            host: Some("1.18.33".into()),
+            missing: missing.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(
+            one(&panel(bridge::VERSION, &[])),
+            Check::ok(
+                NAME,
+                format!(
+                    "loaded in OpenCode 1.18.33 (process 7), version {}",
+                    bridge::VERSION
+                )
+            )
+        );
+        let lacking = one(&panel(bridge::VERSION, &["toasts", "focus (gone)"]));
+        assert_eq!(lacking.level, Level::Warn);
+        assert!(
+            lacking
+                .message
+                .ends_with("but without: toasts; focus (gone)")
+        );
+        assert_eq!(one(&panel("0.0.9", &[])).level, Level::Warn);
     }
 
     #[test]
