@@ -8,7 +8,7 @@ use crate::rows::{Hit, Listed};
 use crate::{Store, predecessor, record, snippet};
 
 /// Words of an excerpt.
-const SNIPPET: u32 = 24;
+const SNIPPET: usize = 24;
 /// How much of a text is indexed, in bytes: the one thread that writes must not be busy with a huge result
 /// for many seconds.
 pub(crate) const INDEXED: u32 = 1 << 20;
@@ -141,7 +141,7 @@ impl Store {
                 let mut hits = Vec::new();
                 for rowid in found {
                     if let Some(row) = by_rowid(db, rowid)? {
-                        let snippet = excerpt(db, rowid, &wanted, &words)?;
+                        let snippet = excerpt(db, rowid, &words)?;
                         hits.push(Hit { row, snippet });
                     }
                 }
@@ -195,31 +195,8 @@ fn stored(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// Where the words stand in an entry.
-fn excerpt(
-    db: &Connection,
-    rowid: i64,
-    wanted: &Wanted,
-    words: &[String],
-) -> rusqlite::Result<String> {
-    let short: Option<String> = db
-        .prepare_cached(
-            "SELECT snippet(search, -1, '[', ']', '…', ?3) FROM search
-             WHERE search MATCH ?1 AND rowid = ?2 AND length(prompt) + length(result) <= ?4",
-        )?
-        .query_row(
-            params![
-                format!("{{{TEXTS}}} : {}", wanted.query),
-                rowid,
-                SNIPPET,
-                snippet::SHORT
-            ],
-            |row| row.get(0),
-        )
-        .optional()?;
-    if let Some(short) = short {
-        return Ok(short);
-    }
+/// Where the words stand in an entry. Not FTS5's own `snippet`, which looks the words up again for each entry.
+fn excerpt(db: &Connection, rowid: i64, words: &[String]) -> rusqlite::Result<String> {
     let texts: [String; 4] = db
         .prepare_cached("SELECT result, prompt, summary, title FROM search WHERE rowid = ?1")?
         .query_row([rowid], |row| {
@@ -227,7 +204,7 @@ fn excerpt(
         })?;
     let excerpt = texts
         .iter()
-        .find_map(|text| snippet::around(text, words, SNIPPET as usize));
+        .find_map(|text| snippet::around(text, words, SNIPPET));
     let [.., summary, _] = texts;
     Ok(excerpt.unwrap_or(summary))
 }

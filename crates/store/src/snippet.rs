@@ -1,8 +1,6 @@
-//! Excerpts of long texts. FTS5's own `snippet` takes time by the square of a text's hits: seconds for a
-//! long answer that keeps saying the word, with every other read waiting behind it.
+//! Excerpts of texts. FTS5's own `snippet` takes time by the square of a text's hits: seconds for a long answer that
+//! keeps saying the word, with every other read waiting behind it.
 
-/// The longest text of which FTS5 makes the excerpt, in characters.
-pub(crate) const SHORT: u32 = 16 * 1024;
 /// Words before the first hit.
 const BEFORE: usize = 6;
 
