@@ -41,6 +41,19 @@ pub(crate) struct Args {
     seed: u64,
 }
 
+impl Args {
+    /// As many as a busy person has in two months.
+    pub(crate) fn for_a_picture(data: PathBuf) -> Self {
+        Self {
+            count: 900,
+            active: 0,
+            data,
+            days: 60,
+            seed: 7,
+        }
+    }
+}
+
 /// How many are written at once, so that the store commits them in groups.
 const AT_ONCE: usize = 512;
 const AGENTS: [&str; 5] = ["explore", "researcher", "reviewer", "librarian", "planner"];

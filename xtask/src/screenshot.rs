@@ -9,7 +9,7 @@ use brigade_testkit::{Sandbox, Script, Tui};
 
 use crate::error::{Error, Result, io};
 use crate::steps::{cargo, run as run_command};
-use crate::{block_on, demo, root, say, svg};
+use crate::{block_on, demo, fill, root, say, svg};
 
 /// Rows and columns of the pictures.
 const SIZE: (NonZeroU16, NonZeroU16) =
@@ -71,9 +71,64 @@ pub(crate) fn run() -> Result<()> {
         steering(&sandbox).await?;
         drop(tui);
         list(&sandbox).await?;
+        reading(&sandbox).await?;
         drop(sandbox);
         shell().await
-    })
+    })?;
+    usage()
+}
+
+/// What was found by searching, and everything about it.
+async fn reading(sandbox: &Sandbox) -> Result<()> {
+    let found = sandbox.brigade(&["search", "token", "--json"]).await?;
+    let found = found.json()?;
+    let Some(id) = found["hits"][0]["id"].as_str() else {
+        return Err(Error::Wrong(format!("nothing is found: {found}")));
+    };
+    let program = sandbox.brigade_program()?.display().to_string();
+    let home = sandbox.home();
+    let script = format!(
+        "echo '$ brigade search token --limit 2'; CLICOLOR_FORCE=1 \"$0\" search token --limit 2; \
+         printf '\\n$ brigade show {id}\\n'; CLICOLOR_FORCE=1 \"$0\" show {id} | sed 's,{},~,g'",
+        home.display()
+    );
+    let size = (NonZeroU16::new(52).unwrap_or(SIZE.0), SIZE.1);
+    let args = ["-c", &script, &program];
+    let tui = Tui::sized(sandbox, Path::new("/bin/sh"), &args, size)?;
+    tui.ended(LIMIT).await?;
+    save(
+        &tui,
+        "reading.svg",
+        "brigade search finds delegations by their words, brigade show tells everything about one",
+    )
+}
+
+/// What a month of delegations has used, in a store that was filled for the picture.
+fn usage() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("brigade-usage-{}", std::process::id()));
+    let pictured = fill::run(&fill::Args::for_a_picture(folder.clone())).and_then(|()| {
+        block_on(async {
+            let sandbox = demo::sandbox().await?;
+            let program = sandbox.brigade_program()?.display().to_string();
+            let script = "cd \"$1/project\"; unset BRIGADE_DATA_DIR; \
+                export XDG_DATA_HOME=\"$1\" BRIGADE_RUNTIME_DIR=\"$1/run\"; \
+                echo '$ brigade stats --since 14d --plot'; \"$0\" stats --since 14d --plot; \
+                printf '\\n$ brigade stats --by model\\n'; \"$0\" stats --by model; \
+                \"$0\" daemon stop >\"$1/stopped\"";
+            let size = (NonZeroU16::new(30).unwrap_or(SIZE.0), SIZE.1);
+            let folder = folder.display().to_string();
+            let args = ["-c", script, &program, &folder];
+            let tui = Tui::sized(&sandbox, Path::new("/bin/sh"), &args, size)?;
+            tui.ended(LIMIT).await?;
+            save(
+                &tui,
+                "usage.svg",
+                "brigade stats: what two weeks of delegations have cost by day, and a month of them by model",
+            )
+        })
+    });
+    let removed = fs::remove_dir_all(&folder).map_err(io(format!("remove {}", folder.display())));
+    pictured.and(removed)
 }
 
 /// One that has ended goes on, as a person has it go on in a shell.

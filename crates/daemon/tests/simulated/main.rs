@@ -1,6 +1,7 @@
 //! The daemon with simulated hosts: what goes wrong between them, on order and by chance.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod budgets;
 mod delivery;
 #[cfg(target_os = "linux")]
 mod disks;

@@ -281,7 +281,11 @@ impl Inner {
             let info = edit(state, session, &request.assistant, change);
             self.emit_in(state, "message.updated", session, &json!({"info": info}));
             let now = state.tick();
-            let change = |info: &mut Value| info["time"]["completed"] = json!(now);
+            let change = |info: &mut Value| {
+                info["time"]["completed"] = json!(now);
+                info["tokens"] = json!({"input": 7, "output": 3});
+                info["cost"] = json!(0.25);
+            };
             let info = edit(state, session, &request.assistant, change);
             self.emit_in(state, "message.updated", session, &json!({"info": info}));
             let users = state.messages(session).iter().filter(|m| !m.is_assistant());
