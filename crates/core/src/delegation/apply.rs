@@ -35,6 +35,8 @@ pub enum Command {
         from: Sender,
         /// What it says.
         text: String,
+        /// The tool call that sends it.
+        call: Option<String>,
     },
     /// Stop it, whatever it is doing.
     Stop {
@@ -155,7 +157,7 @@ impl Delegation {
                 self.fence(*attempt)?;
                 self.prompted()
             }
-            Command::Send { from, text } => self.send(*from, text),
+            Command::Send { from, text, call } => self.send(*from, text, call.clone()),
             Command::Stop { attempt, cause } => {
                 if let Some(attempt) = attempt {
                     self.fence(*attempt)?;
@@ -300,7 +302,7 @@ impl Delegation {
         }
     }
 
-    fn send(&self, from: Sender, text: &str) -> Result<Transition, Rejected> {
+    fn send(&self, from: Sender, text: &str, call: Option<String>) -> Result<Transition, Rejected> {
         let hears = match self.phase {
             Phase::Queued | Phase::Waiting { .. } | Phase::Starting | Phase::Working => {
                 !self.only_collects()
@@ -315,18 +317,16 @@ impl Delegation {
                 number: self.messages + 1,
                 from,
                 text: text.to_owned(),
+                call,
             }],
             effects: Vec::new(),
         })
     }
 
     fn run_ended(&self, end: &RunEnd, messages: u32, ran_ms: u64) -> Result<Transition, Rejected> {
-        let by_itself = matches!(
-            end,
-            RunEnd::Answered | RunEnd::Empty | RunEnd::PermissionRefused { .. }
-        );
-        if by_itself
-            && messages < self.messages
+        let unheard = self.messages.saturating_sub(messages);
+        if end.is_by_itself()
+            && unheard > 0
             && matches!(self.phase, Phase::Starting | Phase::Working)
             && !self.only_collects()
         {
@@ -340,14 +340,15 @@ impl Delegation {
                 Outcome::lost(self.spec.max_attempts, last)
             }
             Phase::Starting | Phase::Working => Outcome::of_end(end),
-            Phase::Stopping { cause } => Outcome::of_stop(cause, Some(end)),
+            // An answer from before what was sent is not the one that was asked for.
+            Phase::Stopping { cause } => Outcome::of_stop(cause, (unheard == 0).then_some(end)),
             _ => {
                 return Err(Rejected::NotNow {
                     command: "run ended",
                 });
             }
         };
-        Ok(self.decide(outcome, ran_ms))
+        Ok(self.decide_unheard(outcome, ran_ms, unheard))
     }
 
     fn interrupt(&self, why: &str, ran_ms: u64) -> Result<Transition, Rejected> {
@@ -373,6 +374,10 @@ impl Delegation {
     }
 
     fn decide(&self, outcome: Outcome, ran_ms: u64) -> Transition {
+        self.decide_unheard(outcome, ran_ms, 0)
+    }
+
+    fn decide_unheard(&self, outcome: Outcome, ran_ms: u64, unheard: u32) -> Transition {
         let mut effects = vec![Effect::WriteArtifact];
         if self.holds_slot() {
             effects.push(Effect::FreeSlot);
@@ -382,6 +387,7 @@ impl Delegation {
                 attempt: self.attempt,
                 outcome,
                 ran_ms,
+                unheard,
             }],
             effects,
         }

@@ -101,6 +101,12 @@ pub struct Earlier {
     pub id: DelegationId,
     /// The child session of both.
     pub child: SessionId,
+    /// The process in which that was last: as long as it lives, nobody else may go on there.
+    #[serde(default)]
+    pub process: Option<String>,
+    /// The tool call that asks for it, as its bridge names it: one that is repeated asks for nothing new.
+    #[serde(default)]
+    pub call: Option<String>,
 }
 
 /// Who has sent a message to a delegation.
@@ -180,6 +186,9 @@ pub struct Delegation {
     /// How many messages were sent to it beyond its prompt; their texts stand in the events.
     #[serde(default)]
     pub messages: u32,
+    /// How many of them had not reached it when its outcome was decided.
+    #[serde(default)]
+    pub unheard: u32,
 }
 
 /// What happened; the log of these is the delegation's timeline.
@@ -218,6 +227,9 @@ pub enum Event {
         from: Sender,
         /// What it says.
         text: String,
+        /// The tool call that sent it, as its bridge names it.
+        #[serde(default)]
+        call: Option<String>,
     },
     /// A stop was ordered.
     StopOrdered {
@@ -244,6 +256,9 @@ pub enum Event {
         outcome: Outcome,
         /// Running time of this attempt in milliseconds.
         ran_ms: u64,
+        /// How many messages had been sent to it that its child was not given.
+        #[serde(default)]
+        unheard: u32,
     },
     /// The artifact could not be written; it is tried again.
     ArtifactFailed {
@@ -301,6 +316,10 @@ impl Spec {
 impl Delegation {
     /// A delegation as it is when it has just been registered.
     pub fn new(spec: Spec) -> Self {
+        let interrupted_in = spec
+            .continues
+            .as_ref()
+            .and_then(|earlier| earlier.process.clone());
         Self {
             child: spec.continues.as_ref().map(|earlier| earlier.child.clone()),
             spec,
@@ -313,8 +332,9 @@ impl Delegation {
             ended_at: None,
             spent_ms: 0,
             interrupted: None,
-            interrupted_in: None,
+            interrupted_in,
             messages: 0,
+            unheard: 0,
         }
     }
 
@@ -359,8 +379,12 @@ impl Delegation {
                 self.spent_ms = self.spent_ms.saturating_add(*ran_ms);
             }
             Event::Decided {
-                outcome, ran_ms, ..
+                outcome,
+                ran_ms,
+                unheard,
+                ..
             } => {
+                self.unheard = *unheard;
                 self.spent_ms = self.spent_ms.saturating_add(*ran_ms);
                 self.decided_at = Some(at);
                 self.phase = Phase::Finishing {
@@ -408,6 +432,16 @@ impl Delegation {
             Phase::Finishing { outcome, .. } | Phase::Ended { outcome } => Some(outcome),
             _ => None,
         }
+    }
+
+    /// Why it ended as it did, in words, with what it was told in vain.
+    pub fn reason_words(&self) -> Option<String> {
+        let reason = self.outcome()?.reason.to_string();
+        Some(match self.unheard {
+            0 => reason,
+            1 => format!("{reason}; a message that was sent to it did not reach it any more"),
+            n => format!("{reason}; {n} messages that were sent to it did not reach it any more"),
+        })
     }
 
     /// Whether it occupies one of the slots that limit how many run at once.

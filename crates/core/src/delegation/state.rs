@@ -154,6 +154,16 @@ pub enum RunEnd {
     CutOff,
 }
 
+impl RunEnd {
+    /// Whether the model has come to its end: it would go on with what it is told next.
+    pub fn is_by_itself(&self) -> bool {
+        matches!(
+            self,
+            RunEnd::Answered | RunEnd::Empty | RunEnd::PermissionRefused { .. }
+        )
+    }
+}
+
 /// Why a delegation is in its terminal state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "reason")]

@@ -78,7 +78,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (attempt(), end(), 0u32..3, 0u64..1_000).prop_map(|(attempt, end, messages, ran_ms)| {
             Command::RunEnded { attempt, end, messages, ran_ms }
         }),
-        1 => Just(Command::Send { from: Sender::Person, text: "and the tests?".into() }),
+        1 => Just(Command::Send { from: Sender::Person, text: "and the tests?".into(), call: None }),
         2 => (attempt(), 0u64..1_000).prop_map(|(attempt, ran_ms)| Command::Interrupt {
             attempt,
             why: "host died".into(),

@@ -32,11 +32,11 @@ impl Delivery {
             .limits
             .inline_result;
         let text = self.0.store.text_up_to(&spec.id, inline_limit).await?;
-        let outcome = row.delegation.outcome();
-        let error = outcome
-            .map(|outcome| &outcome.reason)
-            .filter(|reason| **reason != Reason::Answered)
-            .map(ToString::to_string);
+        let answered = matches!(
+            row.delegation.outcome().map(|outcome| &outcome.reason),
+            Some(Reason::Answered)
+        );
+        let error = row.delegation.reason_words().filter(|_| !answered);
         let artifact = row
             .artifact
             .as_ref()

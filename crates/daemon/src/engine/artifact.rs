@@ -156,10 +156,11 @@ fn describe(
 ) -> Artifact {
     let given = record.spec.model.as_ref().map(ToString::to_string);
     let model = progress.model.clone().or(given);
+    let words = record.reason_words().unwrap_or_default();
     let answer = if outcome.state == State::Complete {
         text
     } else {
-        artifact::partial(&text, &outcome.reason.to_string())
+        artifact::partial(&text, &words)
     };
     Artifact {
         title: Line::new(&heading.title),
@@ -179,7 +180,7 @@ fn describe(
             cost: Some(Line::new(&format!("${:.4}", progress.cost))),
             duration: Some(Line::new(&span(record.spent_ms))),
             attempts: Some(record.attempts()),
-            reason: Some(Line::new(&outcome.reason.to_string())),
+            reason: Some(Line::new(&words)),
         },
         answer,
     }

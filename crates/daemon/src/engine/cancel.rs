@@ -1,16 +1,30 @@
 //! Stopping: by a person's command, or because the parent is gone.
 
-use brigade_core::delegation::{Actor, Command, StopCause};
+use brigade_core::delegation::{Actor, Command, Phase, StopCause};
 use brigade_core::id::DelegationId;
+use brigade_core::text::replies::Stood;
 
 use super::{DispatchError, Engine};
 
 impl Engine {
-    /// Orders a stop. What runs is aborted and ends with what it had said; what waits ends at once.
+    /// Orders a stop, and says where it stood. What runs is aborted and ends with what it had said; what waits ends
+    /// at once.
     ///
     /// # Errors
     /// See [`DispatchError`].
-    pub(crate) async fn cancel(&self, id: &DelegationId, by: Actor) -> Result<(), DispatchError> {
+    pub(crate) async fn cancel(
+        &self,
+        id: &DelegationId,
+        by: Actor,
+    ) -> Result<Stood, DispatchError> {
+        let stood = match self.entry(id) {
+            Some(entry) => match entry.record().await.phase {
+                Phase::Queued => Stood::Queued,
+                Phase::Waiting { why } => Stood::CutOff { why },
+                _ => Stood::Running,
+            },
+            None => Stood::Running,
+        };
         let stop = Command::Stop {
             attempt: None,
             cause: StopCause::Cancel { by },
@@ -23,7 +37,7 @@ impl Engine {
         if waits_no_more {
             self.dequeue(id);
         }
-        result
+        result.map(|()| stood)
     }
 
     /// Cancels everything that a deleted parent had delegated.

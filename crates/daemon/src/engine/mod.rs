@@ -292,9 +292,12 @@ impl Engine {
         if let Phase::Stopping { cause } = after.phase {
             entry.stop.send_replace(Some(cause));
         }
-        entry
-            .messages
-            .send_if_modified(|known| std::mem::replace(known, after.messages) != after.messages);
+        // Steps that overlap come here in any order.
+        entry.messages.send_if_modified(|known| {
+            let grown = *known < after.messages;
+            *known = after.messages.max(*known);
+            grown
+        });
         self.0.activity.notify_one();
         self.0.ledgers.touch(self, after.spec.root.as_str());
         for effect in effects {

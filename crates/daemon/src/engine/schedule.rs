@@ -209,18 +209,8 @@ impl Engine {
                 own: false,
             })
         };
-        if matches!(record.phase, Phase::Queued) {
-            if let Some(ready) = host() {
-                return ready;
-            }
-            if let Some(origin) = process(&spec.origin).filter(|_| !spec.from_shell())
-                && self.0.hub.of_process(&origin).is_none()
-                && lives(&origin)
-            {
-                return Prospect::HostSilent(origin);
-            }
-        } else if let Some(last) = process(&record.interrupted_in).filter(lives) {
-            // It may still do what nobody could follow: who goes on there finds that.
+        // It may still do what nobody could follow: who goes on there finds that.
+        if let Some(last) = process(&record.interrupted_in).filter(lives) {
             match self.0.hub.of_process(&last) {
                 Some(connection) if connection.is_worker() => {}
                 Some(_) => {
@@ -230,6 +220,17 @@ impl Engine {
                     };
                 }
                 None => return Prospect::HostSilent(last),
+            }
+        }
+        if matches!(record.phase, Phase::Queued) {
+            if let Some(ready) = host() {
+                return ready;
+            }
+            if let Some(origin) = process(&spec.origin).filter(|_| !spec.from_shell())
+                && self.0.hub.of_process(&origin).is_none()
+                && lives(&origin)
+            {
+                return Prospect::HostSilent(origin);
             }
         }
         match place(spec) {

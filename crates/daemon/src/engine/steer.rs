@@ -1,9 +1,10 @@
 //! Steering: a message to what runs, a further round of what has ended, the same work anew.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_core::delegation::{
-    Access, Command, Delegation, Earlier, Event, Rejected, Sender, Spec, State,
+    Access, Command, Delegation, Earlier, Event, Model, Rejected, Sender, Spec, State,
 };
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_core::permission::RunMode;
@@ -11,7 +12,7 @@ use brigade_core::text::replies::{Refusal, Unsteerable};
 use brigade_store::{Row, StoreError};
 
 use super::register::{Started, permitted};
-use super::{DispatchError, Engine, NotStarted};
+use super::{DispatchError, Engine, Entry, NotStarted};
 use crate::config::Config;
 
 /// How long the end of what is being written is awaited before a further round begins.
@@ -68,7 +69,7 @@ impl From<NotStarted> for NotSteered {
 
 impl Engine {
     /// Has a message reach a delegation: at the next step of its run, or as a further round in its session where
-    /// it has ended.
+    /// it has ended. `call` names the tool call that sends it: repeated, it sends nothing anew.
     ///
     /// # Errors
     /// [`NotSteered`].
@@ -77,6 +78,7 @@ impl Engine {
         row: &Row,
         from: Sender,
         message: &str,
+        call: Option<&str>,
     ) -> Result<Steered, NotSteered> {
         if message.trim().is_empty() {
             return Err(Unsteerable::EmptyMessage.into());
@@ -90,73 +92,96 @@ impl Engine {
         if chars > limit {
             return Err(Unsteerable::TooLong { chars, limit }.into());
         }
-        let _turn = self.0.sending.lock().await;
-        let mut id = row.delegation.spec.id.clone();
         loop {
-            match self.send_to_active(&id, from, message).await? {
-                Some(state) => return Ok(Steered::Sent { id, state }),
-                None => {
-                    let Some(row) = self.store().get(&id).await? else {
-                        return Err(
-                            StoreError::internal(format!("{id} is on record no more")).into()
-                        );
-                    };
-                    let Some(child) = row.delegation.child.clone() else {
-                        let state = row.delegation.state;
-                        return Err(Unsteerable::NoSession { id, state }.into());
-                    };
-                    match self.active_in(&child).await {
-                        Some(later) => id = later,
-                        None => return self.go_on(&row, child, message).await,
-                    }
-                }
+            // What is being written is awaited without holding others up.
+            let ending = match self
+                .send_now(&row.delegation.spec.id, from, message, call)
+                .await?
+            {
+                Ok(steered) => return Ok(steered),
+                Err(ending) => ending,
+            };
+            if !self.ended(&ending, ENDING).await {
+                return Err(Unsteerable::Ending { id: ending }.into());
             }
         }
     }
 
-    /// Puts a message on record for an active delegation, and says where it stands; none where it has ended.
-    async fn send_to_active(
+    /// The same, at once; gives back the delegation whose result is being written, if that has to be awaited.
+    async fn send_now(
         &self,
         id: &DelegationId,
         from: Sender,
         message: &str,
-    ) -> Result<Option<State>, NotSteered> {
-        let Some(entry) = self.entry(id) else {
-            return Ok(None);
-        };
-        // A tool call whose answer was lost is repeated by its bridge.
-        if from == Sender::Parent && self.was_just_sent(id, message).await? {
-            return Ok(Some(entry.record().await.state));
-        }
-        let command = Command::Send {
-            from,
-            text: message.to_owned(),
-        };
-        match self.dispatch(id, command).await {
-            Ok(()) => Ok(Some(entry.record().await.state)),
-            Err(DispatchError::NotActive(_)) => Ok(None),
-            Err(DispatchError::Store(error)) => Err(error.into()),
-            Err(DispatchError::Rejected(Rejected::Decided(_))) => {
-                if self.ended(id, ENDING).await {
-                    Ok(None)
-                } else {
-                    Err(Unsteerable::Ending { id: id.clone() }.into())
+        call: Option<&str>,
+    ) -> Result<Result<Steered, DelegationId>, NotSteered> {
+        let _turn = self.0.sending.lock().await;
+        let mut id = id.clone();
+        loop {
+            // A tool call whose answer was lost is repeated by its bridge.
+            if self.has_sent(&id, message, call).await? {
+                let Some(row) = self.store().get(&id).await? else {
+                    return Err(StoreError::internal(format!("{id} is on record no more")).into());
+                };
+                let state = row.delegation.state;
+                return Ok(Ok(Steered::Sent { id, state }));
+            }
+            if let Some(entry) = self.entry(&id) {
+                let command = Command::Send {
+                    from,
+                    text: message.to_owned(),
+                    call: call.map(str::to_owned),
+                };
+                match self.dispatch(&id, command).await {
+                    Ok(()) => {
+                        let state = entry.record().await.state;
+                        return Ok(Ok(Steered::Sent { id, state }));
+                    }
+                    Err(DispatchError::NotActive(_)) => continue,
+                    Err(DispatchError::Store(error)) => return Err(error.into()),
+                    Err(DispatchError::Rejected(Rejected::Decided(_))) => return Ok(Err(id)),
+                    Err(DispatchError::Rejected(_)) => {
+                        return Err(Unsteerable::TakesNothing { id }.into());
+                    }
                 }
             }
-            Err(DispatchError::Rejected(_)) => {
-                Err(Unsteerable::TakesNothing { id: id.clone() }.into())
+            let Some(row) = self.store().get(&id).await? else {
+                return Err(StoreError::internal(format!("{id} is on record no more")).into());
+            };
+            let Some(child) = row.delegation.child.clone() else {
+                let state = row.delegation.state;
+                return Err(Unsteerable::NoSession { id, state }.into());
+            };
+            match self.active_in(&child).await {
+                Some(later) => {
+                    let record = later.record().await;
+                    let earlier = record.spec.continues.as_ref();
+                    let asked = earlier.and_then(|earlier| earlier.call.as_deref());
+                    if asked.is_some() && asked == call && record.spec.prompt == message {
+                        return Ok(Ok(Steered::Continued(Box::new(record))));
+                    }
+                    id = later.id.clone();
+                }
+                None => return self.go_on(&row, child, message, call).await.map(Ok),
             }
         }
     }
 
-    /// Whether this is the last message that the delegating agent has sent.
-    async fn was_just_sent(&self, id: &DelegationId, message: &str) -> Result<bool, StoreError> {
+    /// Whether this tool call has sent this message before.
+    async fn has_sent(
+        &self,
+        id: &DelegationId,
+        message: &str,
+        call: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        if call.is_none() {
+            return Ok(false);
+        }
         let events = self.store().timeline(id).await?;
-        let last = events.iter().rev().find_map(|row| match &row.event {
-            Event::MessageSent { from, text, .. } => Some((*from, text.as_str())),
-            _ => None,
-        });
-        Ok(last == Some((Sender::Parent, message)))
+        Ok(events.iter().any(|row| match &row.event {
+            Event::MessageSent { text, call: by, .. } => text == message && by.as_deref() == call,
+            _ => false,
+        }))
     }
 
     /// Waits until a delegation has ended; false where that takes longer than this.
@@ -170,10 +195,10 @@ impl Engine {
     }
 
     /// The active delegation that has this child session.
-    async fn active_in(&self, child: &SessionId) -> Option<DelegationId> {
+    async fn active_in(&self, child: &SessionId) -> Option<Arc<Entry>> {
         for entry in self.entries() {
             if entry.record().await.child.as_ref() == Some(child) {
-                return Some(entry.id.clone());
+                return Some(entry);
             }
         }
         None
@@ -184,11 +209,16 @@ impl Engine {
         row: &Row,
         child: SessionId,
         message: &str,
+        call: Option<&str>,
     ) -> Result<Steered, NotSteered> {
-        let old = &row.delegation.spec;
+        let record = &row.delegation;
+        let old = &record.spec;
+        if old.directory.is_empty() {
+            return Err(Unsteerable::TakenBack { id: old.id.clone() }.into());
+        }
         let config = self.config_of(old)?;
         let mut spec = self.anew(old, &config);
-        if let Some(access) = self.rights_now(old, &config)?
+        if let Some((access, _)) = self.rights_now(old, &config)?
             && access.rules != old.access.rules
         {
             let agent = old.agent.clone();
@@ -198,6 +228,12 @@ impl Engine {
         spec.continues = Some(Earlier {
             id: old.id.clone(),
             child,
+            // One that was cancelled while it waited may still be at work where nobody could look.
+            process: match record.runner {
+                None => record.interrupted_in.clone(),
+                Some(_) => None,
+            },
+            call: call.map(str::to_owned),
         });
         let started = self.admit(spec, &config).await?;
         Ok(Steered::Continued(Box::new(started.delegation)))
@@ -218,32 +254,35 @@ impl Engine {
             .into());
         }
         if old.prompt.is_empty() {
-            return Err(Unsteerable::NoPrompt { id: old.id.clone() }.into());
+            return Err(Unsteerable::TakenBack { id: old.id.clone() }.into());
         }
         let _turn = self.0.sending.lock().await;
         if let Some(earlier) = &old.continues
-            && let Some(id) = self.active_in(&earlier.child).await
+            && let Some(entry) = self.active_in(&earlier.child).await
         {
             return Err(Unsteerable::StillActive {
-                id,
+                id: entry.id.clone(),
                 state: State::Running,
             }
             .into());
         }
         let config = self.config_of(old)?;
         let mut spec = self.anew(old, &config);
-        if let Some(access) = self.rights_now(old, &config)? {
+        // What was asked for then, a time limit of its own included.
+        spec.max_run_ms = old.max_run_ms;
+        if let Some((access, model)) = self.rights_now(old, &config)? {
             if old.continues.is_some() && access.rules != old.access.rules {
                 let agent = old.agent.clone();
                 return Err(Unsteerable::OtherRights { agent }.into());
             }
             spec.access = access;
+            spec.model = model;
         }
         spec.retries = Some(old.id.clone());
         Ok(self.admit(spec, &config).await?)
     }
 
-    fn config_of(&self, spec: &Spec) -> Result<std::sync::Arc<Config>, NotSteered> {
+    fn config_of(&self, spec: &Spec) -> Result<Arc<Config>, NotSteered> {
         self.configs().checked(&spec.directory).map_err(|error| {
             NotSteered::Refused(Refusal::Unavailable {
                 why: error.to_string(),
@@ -266,18 +305,21 @@ impl Engine {
         }
     }
 
-    /// What the agent may do today, where a connected host tells. Else what it could do then holds, and none is said:
+    /// What the agent may do today and its model, where a connected host tells. Else what it could do then holds, and none is said:
     /// nobody has got more by that.
-    fn rights_now(&self, old: &Spec, config: &Config) -> Result<Option<Access>, NotSteered> {
+    fn rights_now(
+        &self,
+        old: &Spec,
+        config: &Config,
+    ) -> Result<Option<(Access, Option<Model>)>, NotSteered> {
         let catalogue = self
             .hub()
             .candidate(&old.host, &old.project, &old.parent)
             .and_then(|connection| connection.catalogue(&old.directory));
         match (catalogue, &old.caller) {
             (Some(catalogue), Some(caller)) => {
-                let (access, _) = permitted(&catalogue, &old.agent, Some(caller), config)
-                    .map_err(NotSteered::Refused)?;
-                Ok(Some(access))
+                let now = permitted(&catalogue, &old.agent, Some(caller), config);
+                now.map(Some).map_err(NotSteered::Refused)
             }
             _ if config.run_mode(&old.agent) == Some(RunMode::Refuse) => {
                 Err(NotSteered::Refused(Refusal::Forbidden {

@@ -120,6 +120,7 @@ mod tests {
                 reason: Reason::Answered,
             },
             ran_ms: 50,
+            unheard: 0,
         };
         let mut events = vec![
             Event::Registered,
@@ -157,6 +158,7 @@ mod tests {
                 reason: Reason::Answered,
             },
             ran_ms: 0,
+            unheard: 0,
         };
         assert!(of(&rows(vec![Event::Registered, decided]), &spec(), 0).is_empty());
     }

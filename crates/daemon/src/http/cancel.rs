@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use brigade_core::delegation::{Actor, State as Standing};
 use brigade_core::id::DelegationId;
+use brigade_core::text::replies::{self, Stood};
 use brigade_protocol::ErrorCode;
 use brigade_protocol::delegations::{Cancel, CancelResult, Cancelled, Scope};
 use brigade_store::Listed;
@@ -30,10 +31,14 @@ pub(super) async fn handle(
     let scope = Scope {
         directory: request.directory.clone(),
     };
-    let (mut results, mut unknown) = (Vec::new(), Vec::new());
+    let (mut results, mut stood, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+    let mut note = |(result, was): (CancelResult, Option<Stood>)| {
+        results.push(result);
+        stood.push(was);
+    };
     for id in &request.ids {
         match delegation::find(&api, id, &scope).await {
-            Ok(row) => results.push(cancel_row(&api, &row).await?),
+            Ok(row) => note(cancel_row(&api, &row).await?),
             Err(failure) if request.ids.len() == 1 => return Err(failure),
             // A mistyped one must not keep the others running, nor keep what became of them from being told.
             Err(failure) => unknown.push(failure.0),
@@ -50,25 +55,26 @@ pub(super) async fn handle(
                 .as_ref()
                 .is_none_or(|project| spec.project == *project);
             if in_session && in_project {
-                results.push(cancel_one(&api, &spec.id).await?);
+                note(cancel_one(&api, &spec.id).await?);
             }
         }
     }
     if request.wait {
         let deadline = tokio::time::Instant::now() + STOPPED;
-        for result in results.iter_mut().filter(|result| result.ordered) {
+        for (result, stood) in results.iter_mut().zip(&stood) {
+            let Some(stood) = stood else {
+                continue;
+            };
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            if api.engine.ended(&result.id, left).await {
-                result.state = standing(&api, &result.id).await?;
-                result.message =
-                    "cancelled: nothing of it runs any more; what it had said is kept".to_owned();
-            }
+            let ended = api.engine.ended(&result.id, left).await;
+            result.state = standing(&api, &result.id).await?;
+            result.message = replies::cancelled(stood, ended);
         }
     }
     Ok(Json(Cancelled { results, unknown }))
 }
 
-async fn cancel_row(api: &Api, row: &Listed) -> Result<CancelResult, Failure> {
+async fn cancel_row(api: &Api, row: &Listed) -> Result<(CancelResult, Option<Stood>), Failure> {
     match row {
         Listed::Ours(row) if !row.delegation.state.is_terminal() => {
             cancel_one(api, &row.delegation.spec.id).await
@@ -79,34 +85,45 @@ async fn cancel_row(api: &Api, row: &Listed) -> Result<CancelResult, Failure> {
                 Listed::Predecessor(file) => file.id.clone(),
             };
             let state = view::state(ended);
-            Ok(CancelResult {
+            let result = CancelResult {
                 id,
                 ordered: false,
                 state,
                 message: format!("it had already ended as {state}; nothing was done"),
-            })
+            };
+            Ok((result, None))
         }
     }
 }
 
-async fn cancel_one(api: &Api, id: &DelegationId) -> Result<CancelResult, Failure> {
+async fn cancel_one(
+    api: &Api,
+    id: &DelegationId,
+) -> Result<(CancelResult, Option<Stood>), Failure> {
     let outcome = api.engine.cancel(id, Actor::Person).await;
     let state = standing(api, id).await?;
-    let (ordered, message) = match outcome {
-        Ok(()) if state == Standing::Running => (
-            true,
-            "its run is being stopped; what it has said so far is kept".to_owned(),
-        ),
-        Ok(()) => (true, "it was waiting and is cancelled".to_owned()),
+    let (stood, message) = match outcome {
+        Ok(stood) => {
+            let message = match stood {
+                Stood::Running => {
+                    "its run is being stopped; what it has said so far is kept".to_owned()
+                }
+                Stood::Queued | Stood::CutOff { .. } => {
+                    "it was waiting and is cancelled".to_owned()
+                }
+            };
+            (Some(stood), message)
+        }
         Err(DispatchError::Store(error)) => return Err(error.into()),
-        Err(error) => (false, format!("{error}; nothing was done")),
+        Err(error) => (None, format!("{error}; nothing was done")),
     };
-    Ok(CancelResult {
+    let result = CancelResult {
         id: id.clone(),
-        ordered,
+        ordered: stood.is_some(),
         state,
         message,
-    })
+    };
+    Ok((result, stood))
 }
 
 async fn standing(api: &Api, id: &DelegationId) -> Result<Standing, Failure> {

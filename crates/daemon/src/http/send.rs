@@ -22,7 +22,7 @@ pub(super) async fn handle(
     let row = ours(delegation::find(&api, &id, &scope).await?)?;
     let steered = api
         .engine
-        .send(&row, Sender::Person, &request.message)
+        .send(&row, Sender::Person, &request.message, None)
         .await?;
     Ok(Json(told(&row, steered)))
 }

@@ -34,8 +34,10 @@ pub(super) async fn handle(
     // The notice would tell the same once more.
     let hold = Hold::new(&api, &call.caller, &id);
     let words = match api.engine.cancel(&id, Actor::Parent).await {
-        Ok(()) if api.engine.ended(&id, STOPPED).await => replies::cancelled(&id, true),
-        Ok(()) => return plain(replies::cancelled(&id, false)),
+        Ok(stood) if api.engine.ended(&id, STOPPED).await => {
+            format!("{id} is {}.", replies::cancelled(&stood, true))
+        }
+        Ok(stood) => return plain(format!("{id} is {}.", replies::cancelled(&stood, false))),
         Err(DispatchError::Store(error)) => return Err(error.into()),
         Err(DispatchError::NotActive(_)) => format!("{id} had already ended; nothing was done."),
         Err(DispatchError::Rejected(why)) => {

@@ -33,7 +33,12 @@ pub(super) async fn handle(
     let message = call.args.get("message").and_then(Value::as_str);
     let sent = api
         .engine
-        .send(&row, Sender::Parent, message.unwrap_or_default())
+        .send(
+            &row,
+            Sender::Parent,
+            message.unwrap_or_default(),
+            call.caller.message.as_deref(),
+        )
         .await;
     match sent {
         Ok(steered) => {

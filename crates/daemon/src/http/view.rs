@@ -42,7 +42,7 @@ pub(super) fn summary(engine: &Engine, row: &Row) -> Summary {
         registered_at: record.spec.registered_at,
         started_at: record.started_at,
         ended_at: record.ended_at,
-        reason: record.outcome().map(|outcome| outcome.reason.to_string()),
+        reason: record.reason_words(),
         artifact: row.artifact.as_ref().map(|path| path.display().to_string()),
         predecessor: false,
         progress: shown_progress(&progress, ran_ms),
@@ -241,7 +241,9 @@ fn detail(event: &Event, spec: &Spec) -> String {
         }
         Event::ChildReady { session, .. } => format!("child session {session}"),
         Event::Prompted { attempt } => format!("attempt {attempt}: the host has the prompt"),
-        Event::MessageSent { number, from, text } => {
+        Event::MessageSent {
+            number, from, text, ..
+        } => {
             let who = match from {
                 Sender::Person => "the person",
                 Sender::Parent => "the agent that delegated it",

@@ -221,10 +221,7 @@ impl Driver {
                 usage,
             } => self.aborted(answer, usage).await,
             // It goes on with what was sent to it meanwhile.
-            Verdict::Ended {
-                end: RunEnd::Answered | RunEnd::Empty | RunEnd::PermissionRefused { .. },
-                ..
-            } if self.is_owed() => Ok(()),
+            Verdict::Ended { end, .. } if end.is_by_itself() && self.is_owed() => Ok(()),
             Verdict::Ended { end, answer, usage } => Err(Exit::Ended {
                 end,
                 answer,

@@ -200,11 +200,12 @@ impl Driver {
         let Some(prompt) = messages.first() else {
             return Ok(Found::Nothing);
         };
-        let given: Vec<String> = (1..=sent)
+        self.put = self.given(child, sent).await?;
+        // What was heard before this prompt is not answered once more.
+        let given: Vec<String> = (1..=self.put)
             .map(|number| message_part(&self.spec, number))
-            .take_while(|part| stands_in(&messages, part))
+            .filter(|part| stands_in(&messages, part))
             .collect();
-        self.put = u32::try_from(given.len()).unwrap_or(u32::MAX);
         if prompt.parts.iter().any(|part| part.id == own) {
             self.asked = given;
             return Ok(Found::Followed);
@@ -222,10 +223,9 @@ impl Driver {
         };
         match judge(&messages, &evidence) {
             // It has not heard everything: it is followed, and goes on with the rest.
-            Verdict::Ended {
-                end: RunEnd::Answered | RunEnd::Empty,
-                ..
-            } if self.put < sent && !self.spec.collect => {
+            Verdict::Ended { end, .. }
+                if end.is_by_itself() && self.put < sent && !self.spec.collect =>
+            {
                 self.prompts = parts;
                 self.asked = given;
                 Ok(Found::Followed)

@@ -14,7 +14,22 @@ const NUDGES: u32 = 3;
 impl Driver {
     /// Whether something was sent that the child has not been given.
     pub(super) fn is_owed(&self) -> bool {
-        self.stopping.is_none() && !self.spec.collect && self.put < *self.messages.borrow()
+        self.stopping.is_none()
+            && self.stop.borrow().is_none()
+            && !self.spec.collect
+            && self.put < *self.messages.borrow()
+    }
+
+    /// How many of so many messages stand in the child, whichever attempt has put them there.
+    pub(super) async fn given(&mut self, child: &SessionId, sent: u32) -> Result<u32, Exit> {
+        // In order, so that the last one that stands tells of all before it.
+        for number in (1..=sent).rev() {
+            let part = message_part(&self.spec, number);
+            if self.stands(child, &part).await? {
+                return Ok(number);
+            }
+        }
+        Ok(0)
     }
 
     /// Puts the next message to the child. A busy one includes it in its next step, an idle one begins anew.
@@ -39,9 +54,14 @@ impl Driver {
             }
             tracing::info!(delegation = %self.spec.delegation, number, "a message was put to the child");
             self.nudge = Some((body, 0));
+            self.asked.push(part);
+        } else {
+            // Only what stands after this attempt's prompt has its answer there.
+            let prompts = self.prompts.clone();
+            let since = self.messages(child, &prompts).await?;
+            self.asked.extend(stands_in(&since, &part).then_some(part));
         }
         self.put = number;
-        self.asked.push(part);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 pub use page::{Page, page};
 pub use refusal::{Refusal, TASK_GUARD};
-pub use steering::{Unsteerable, cancelled, continued, retried, sent};
+pub use steering::{Stood, Unsteerable, cancelled, continued, retried, sent};
 
 use super::line::one_line;
 use crate::delegation::{State, span};

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::delegation::State;
 use crate::id::DelegationId;
+use crate::text::line::one_line;
 
 /// Why a delegation can't be steered as was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +47,8 @@ pub enum Unsteerable {
         /// Where it stands.
         state: State,
     },
-    /// Its record has no prompt: it was taken back from its artifact.
-    NoPrompt {
+    /// Its record was taken back from its artifact, which tells neither prompt nor directory.
+    TakenBack {
         /// Which.
         id: DelegationId,
     },
@@ -99,10 +100,10 @@ impl fmt::Display for Unsteerable {
                 f,
                 "{id} is {state}; only what has ended can be done anew. Cancel it first, or send it a message."
             ),
-            Unsteerable::NoPrompt { id } => write!(
+            Unsteerable::TakenBack { id } => write!(
                 f,
-                "the record of {id} was lost and taken back from its artifact, which does not hold the prompt, so it \
-                 can't be done anew."
+                "the record of {id} was lost and taken back from its artifact, which tells neither prompt nor \
+                 directory, so it can only be read. Delegate the work anew."
             ),
             Unsteerable::OtherRights { agent } => write!(
                 f,
@@ -147,14 +148,34 @@ pub fn retried(earlier: &DelegationId, anew: &DelegationId, existing: bool) -> S
     }
 }
 
-/// A stop was ordered; `stopped` says whether the run is proven to have ended by now.
-pub fn cancelled(id: &DelegationId, stopped: bool) -> String {
-    if stopped {
-        format!("{id} is cancelled: nothing of it runs any more. What it had written is kept.")
-    } else {
-        format!(
-            "{id} is being stopped; the host has not proven yet that its run has ended. What it has written is kept."
-        )
+/// Where a delegation stood when it was cancelled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stood {
+    /// It had not started.
+    Queued,
+    /// It had been cut off and waited to go on.
+    CutOff {
+        /// By what; what that has left running is named there.
+        why: String,
+    },
+    /// It ran.
+    Running,
+}
+
+/// A stop was ordered; `ended` says whether the delegation has ended by now.
+pub fn cancelled(stood: &Stood, ended: bool) -> String {
+    match (stood, ended) {
+        (Stood::Queued, true) => "cancelled: it had not started".to_owned(),
+        (Stood::CutOff { why }, true) => format!(
+            "cancelled; its run had been cut off before ({}); what it had written is kept",
+            one_line(why, 300)
+        ),
+        (Stood::Running, true) => {
+            "cancelled: its run has ended; what it had written is kept".to_owned()
+        }
+        (_, false) => {
+            "being stopped: it has not been proven yet that its run has ended; what it has written is kept".to_owned()
+        }
     }
 }
 
@@ -179,7 +200,7 @@ mod tests {
                 id: id.clone(),
                 state: State::Running,
             },
-            Unsteerable::NoPrompt { id: id.clone() },
+            Unsteerable::TakenBack { id: id.clone() },
             Unsteerable::OtherRights {
                 agent: "explore".into(),
             },
