@@ -183,3 +183,25 @@ async fn what_stands_before_the_message_is_no_end_even_if_events_were_missed() {
     host.answer(CHILD, "second").await;
     assert_eq!(ended(driving.outcome.await.unwrap()).answer, "second");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_heard_in_an_earlier_attempt_needs_no_answer_in_this_one() {
+    let host = Host::new();
+    host.child(1);
+    host.prompted_before(CHILD, 1);
+    host.sent_before(CHILD, 1);
+    host.assistant(
+        CHILD,
+        "half",
+        &serde_json::json!({"time": {"created": 1}, "finish": null}),
+    );
+    host.prompted_before(CHILD, 2);
+    let driving = start_with(&host, spec(2), 1);
+    host.until("log prompted", 1).await;
+    host.heard().await;
+    host.busy(CHILD).await;
+    host.answer(CHILD, "whole").await;
+    let ended = ended(driving.outcome.await.unwrap());
+    assert_eq!((ended.answer.as_str(), ended.messages), ("whole", 1));
+    assert_eq!(host.count(POST), 0);
+}

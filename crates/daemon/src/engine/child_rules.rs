@@ -17,6 +17,12 @@ pub(super) fn with_denies(rules: &[Rule], parent: &Ruleset) -> Vec<Rule> {
     all
 }
 
+/// Whether a child lacks a deny that its parent's session has by now.
+pub(super) fn has_more(child: &Ruleset, parent: &Ruleset) -> bool {
+    let mut denies = parent.0.iter().filter(|rule| rule.action == Action::Deny);
+    denies.any(|rule| !child.0.contains(rule))
+}
+
 /// What the rules let the shell run, for the bridge to hold: in the host a person's "always" would
 /// come after them.
 pub(super) fn shell_rules(rules: &[Rule]) -> Vec<ShellRule> {
@@ -55,6 +61,26 @@ fn regex_of(pattern: &str) -> String {
 mod tests {
     use super::*;
     use brigade_core::permission::Ruleset;
+
+    #[test]
+    fn a_child_has_more_than_a_parent_that_was_denied_something_since() {
+        let rule = |permission: &str, action| Rule {
+            permission: permission.into(),
+            pattern: "*".into(),
+            action,
+        };
+        let parent = Ruleset(vec![
+            rule("edit", Action::Allow),
+            rule("webfetch", Action::Deny),
+        ]);
+        let closed = Ruleset(vec![
+            rule("*", Action::Deny),
+            rule("webfetch", Action::Deny),
+        ]);
+        assert!(!has_more(&closed, &parent));
+        assert!(has_more(&Ruleset(vec![rule("*", Action::Deny)]), &parent));
+        assert!(!has_more(&Ruleset::default(), &Ruleset::default()));
+    }
 
     #[test]
     fn wildcards_become_anchored_expressions() {

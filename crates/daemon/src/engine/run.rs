@@ -7,11 +7,12 @@ use brigade_core::delegation::{Command, Delegation, Model, RunEnd};
 use brigade_core::id::Attempt;
 use brigade_core::permission::Rule;
 use brigade_core::text::line::one_line;
+use brigade_core::text::replies::Unsteerable;
 use brigade_core::text::title;
 use brigade_os::process::ProcessId;
 use tokio::sync::mpsc;
 
-use super::child_rules::{shell_rules, with_denies};
+use super::child_rules::{has_more, shell_rules, with_denies};
 use super::run_log::{Log, absorb};
 use super::{Engine, Entry, RETRY};
 use crate::failpoint;
@@ -29,6 +30,17 @@ const COMMAND: usize = 120;
 /// How often a host may fail to tell of the parent session, which takes some seconds, before the run ends.
 const MAX_FAILURES: u32 = 6;
 
+/// What is read of a parent session.
+enum Inherited {
+    From {
+        rules: Vec<Rule>,
+        model: Option<Model>,
+    },
+    ParentGone,
+    /// It has been denied something since that the child of an earlier round may do.
+    OtherRights,
+}
+
 /// What the parent session says to a run.
 enum Prepared {
     /// The child's rules and model.
@@ -38,7 +50,7 @@ enum Prepared {
     },
     /// It exists no more.
     ParentGone,
-    /// The host fails to tell.
+    /// The host fails to tell, or what it tells forbids the run.
     Unreadable(String),
 }
 
@@ -182,8 +194,12 @@ impl Engine {
             let connection = self.hub().connected(process).await;
             let api = Api::new(Arc::clone(&connection) as _, spec.directory.clone());
             let error = match inherit(&api, record).await {
-                Ok(Some((rules, model))) => return Prepared::From { rules, model },
-                Ok(None) => return Prepared::ParentGone,
+                Ok(Inherited::From { rules, model }) => return Prepared::From { rules, model },
+                Ok(Inherited::ParentGone) => return Prepared::ParentGone,
+                Ok(Inherited::OtherRights) => {
+                    let agent = spec.agent.clone();
+                    return Prepared::Unreadable(Unsteerable::OtherRights { agent }.to_string());
+                }
                 Err(error) => error,
             };
             if !matches!(error, ApiError::Transport(_)) {
@@ -330,15 +346,19 @@ pub(super) fn wait_gone(
 
 /// The parent's own session denies added to the child's rules, and the model of the parent's latest
 /// user message where the agent has none.
-async fn inherit(
-    api: &Api,
-    record: &Delegation,
-) -> Result<Option<(Vec<Rule>, Option<Model>)>, ApiError> {
+async fn inherit(api: &Api, record: &Delegation) -> Result<Inherited, ApiError> {
     let spec = &record.spec;
     let Some(parent) = api.session(&spec.parent).await? else {
-        return Ok(None);
+        return Ok(Inherited::ParentGone);
     };
     let rules = with_denies(&spec.access.rules, &parent.permission);
+    // A session that goes on keeps the rules it was made with.
+    if let Some(earlier) = &spec.continues
+        && let Some(child) = api.session(&earlier.child).await?
+        && has_more(&child.permission, &parent.permission)
+    {
+        return Ok(Inherited::OtherRights);
+    }
     let model = match &spec.model {
         Some(model) => Some(model.clone()),
         None => api
@@ -349,7 +369,7 @@ async fn inherit(
             .find(|message| message.info.role == "user" && message.info.model.is_some())
             .and_then(|message| message.info.model.clone()),
     };
-    Ok(Some((rules, model)))
+    Ok(Inherited::From { rules, model })
 }
 
 fn run_spec(
