@@ -16,6 +16,8 @@ pub(crate) struct Screen {
     fresh: bool,
     /// A whole text that is not taken in yet: the text anew, or the result's file, as the next event tells.
     whole: Option<String>,
+    /// Whether only the answer is wanted, never the file around it.
+    answer_only: bool,
 }
 
 /// How what was followed has ended.
@@ -30,16 +32,29 @@ pub(crate) struct End {
 }
 
 impl Screen {
+    /// One that shows the answer alone, of what had ended already as well.
+    pub(crate) fn of_answer() -> Self {
+        Self {
+            answer_only: true,
+            ..Self::default()
+        }
+    }
+
+    /// The text as it was told last.
+    pub(crate) fn told(self) -> String {
+        self.told
+    }
+
     /// Another stream begins.
     pub(crate) fn again(&mut self) {
         self.fresh = true;
     }
 
-    /// Takes an event in; the last one gives the end.
+    /// Takes an event in; the last one gives the end. Without an output nothing is printed.
     pub(crate) fn take(
         &mut self,
         event: Follow,
-        out: &mut Output,
+        mut out: Option<&mut Output>,
     ) -> Result<Option<End>, CliError> {
         if let Some(text) = self.whole.take() {
             // Who has seen the text come needs only the rest of it; who has seen nothing gets the file.
@@ -48,9 +63,12 @@ impl Screen {
                     .map_or(text, |result| {
                         artifact::unmarked(&result.answer, reason).to_owned()
                     }),
+                Follow::Ended { .. } if self.answer_only => {
+                    artifact::parse(&text).map_or(text, |result| result.answer)
+                }
                 _ => text,
             };
-            self.catch_up(out)?;
+            self.catch_up(out.as_deref_mut())?;
         }
         match event {
             Follow::Reset { text } => {
@@ -65,7 +83,7 @@ impl Screen {
                 self.catch_up(out)?;
             }
             Follow::Doing { what } => {
-                if out.terminal {
+                if out.is_some_and(|out| out.terminal) {
                     remark(&format!("({})", harmless(&what)));
                 }
             }
@@ -74,7 +92,10 @@ impl Screen {
                 reason,
                 artifact,
             } => {
-                if !self.printed.is_empty() && !self.printed.ends_with('\n') {
+                if let Some(out) = out
+                    && !self.printed.is_empty()
+                    && !self.printed.ends_with('\n')
+                {
                     out.text("\n")?;
                 }
                 return Ok(Some(End {
@@ -89,7 +110,10 @@ impl Screen {
 
     /// Prints what is new of the text, and all of it where it begins otherwise than what was printed, which can't be
     /// taken back. A daemon that has just begun may know less than what was printed already.
-    fn catch_up(&mut self, out: &mut Output) -> Result<(), CliError> {
+    fn catch_up(&mut self, out: Option<&mut Output>) -> Result<(), CliError> {
+        let Some(out) = out else {
+            return Ok(());
+        };
         // A file ends with a line break that a text need not have.
         if self.printed.starts_with(self.told.trim_end()) {
             return Ok(());
@@ -120,7 +144,7 @@ mod tests {
         for stream in streams {
             screen.again();
             for event in stream {
-                end = screen.take(event, &mut out).unwrap();
+                end = screen.take(event, Some(&mut out)).unwrap();
             }
         }
         (end, printed())
@@ -167,6 +191,19 @@ mod tests {
         let (_, printed) = shown(vec![vec![file("abc"), end()]]);
         assert!(printed.starts_with("# T\n"), "{printed}");
         assert!(printed.ends_with("\nabc\n"), "{printed}");
+    }
+
+    #[test]
+    fn where_only_the_answer_is_wanted_nothing_of_the_file_is_told() {
+        for quiet in [false, true] {
+            let (mut out, printed) = Output::memory(None);
+            let mut screen = Screen::of_answer();
+            for event in [file("abc"), end()] {
+                screen.take(event, (!quiet).then_some(&mut out)).unwrap();
+            }
+            assert_eq!(printed(), if quiet { "" } else { "abc\n" });
+            assert_eq!(screen.told().trim_end(), "abc");
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ async fn follow(context: &mut Context, id: &str, scope: &Scope) -> Result<(), Cl
                 Err(error) => return Err(error.into()),
             };
             silences = 0;
-            if let Some(end) = screen.take(event, &mut context.out)? {
+            if let Some(end) = screen.take(event, Some(&mut context.out))? {
                 remark(&format!(
                     "({}: {}; {})",
                     end.state, end.reason, end.artifact

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use brigade_client::{Client, ClientError};
 use brigade_core::delegation::State;
-use brigade_core::text::artifact;
 use brigade_protocol::bridge::Host;
-use brigade_protocol::delegations::{Follow, Scope};
+use brigade_protocol::delegations::Scope;
 use brigade_protocol::run::{Begun, Run};
 use futures::StreamExt;
 use serde::Serialize;
@@ -17,7 +16,8 @@ use crate::args::Work;
 use crate::context::{Context, directory};
 use crate::error::{CliError, Kind};
 use crate::host::{real_program, which};
-use crate::output::{Output, harmless, patiently, remark};
+use crate::output::{Output, patiently, remark};
+use crate::screen::Screen;
 
 /// How often in a row the daemon may end the stream without having said anything.
 const MAX_SILENCES: u32 = 5;
@@ -162,11 +162,11 @@ async fn wait(
 ) -> Result<Ended, CliError> {
     let id = begun.id.as_str();
     let scope = Scope::default();
-    let mut screen = Screen::default();
+    let mut screen = Screen::of_answer();
     let mut silences = 0;
     loop {
         let mut events = std::pin::pin!(client.follow(id, &scope).await?);
-        screen.fresh = true;
+        screen.again();
         while let Some(event) = events.next().await {
             let event = match event {
                 Ok(event) => event,
@@ -175,14 +175,14 @@ async fn wait(
             };
             silences = 0;
             let out = (!quiet).then_some(&mut *out);
-            if let Some((state, reason, artifact)) = screen.take(event, out)? {
+            if let Some(end) = screen.take(event, out)? {
                 let mut begun = begun.clone();
-                begun.state = state;
+                begun.state = end.state;
                 return Ok(Ended {
                     begun,
-                    reason,
-                    artifact,
-                    text: screen.told,
+                    reason: end.reason,
+                    artifact: end.artifact,
+                    text: screen.told(),
                 });
             }
         }
@@ -195,152 +195,5 @@ async fn wait(
         }
         // The next daemon does not know the environment in which the work may have to go on.
         client.shell(host).await?;
-    }
-}
-
-/// What has been told of an answer, and printed.
-#[derive(Debug, Default)]
-struct Screen {
-    told: String,
-    printed: String,
-    /// Whether the stream has told nothing yet: what it tells first is the whole text.
-    fresh: bool,
-    /// A whole text that is not taken in yet: the answer anew, or the result's file, as the next event tells.
-    whole: Option<String>,
-}
-
-impl Screen {
-    /// Takes an event in; gives state, reason and file at the end.
-    fn take(
-        &mut self,
-        event: Follow,
-        mut out: Option<&mut Output>,
-    ) -> Result<Option<(State, String, String)>, CliError> {
-        if let Some(text) = self.whole.take() {
-            self.told = match event {
-                Follow::Ended { .. } => artifact::parse(&text).map_or(text, |result| result.answer),
-                _ => text,
-            };
-            self.catch_up(out.as_deref_mut())?;
-        }
-        match event {
-            Follow::Reset { text } => {
-                self.fresh = false;
-                self.whole = Some(text);
-            }
-            Follow::More { text } => {
-                if std::mem::take(&mut self.fresh) {
-                    self.told.clear();
-                }
-                self.told.push_str(&text);
-                self.catch_up(out)?;
-            }
-            Follow::Doing { what } => {
-                if out.is_some_and(|out| out.terminal) {
-                    remark(&format!("({})", harmless(&what)));
-                }
-            }
-            Follow::Ended {
-                state,
-                reason,
-                artifact,
-            } => {
-                if let Some(out) = out
-                    && !self.printed.is_empty()
-                    && !self.printed.ends_with('\n')
-                {
-                    out.text("\n")?;
-                }
-                return Ok(Some((state, reason, artifact)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Prints what is new of the text, and all of it where it begins otherwise than what was printed. A daemon that
-    /// has just begun may know less than what was printed already.
-    fn catch_up(&mut self, out: Option<&mut Output>) -> Result<(), CliError> {
-        let Some(out) = out else {
-            return Ok(());
-        };
-        if self.printed.starts_with(&self.told) {
-            return Ok(());
-        }
-        match self.told.strip_prefix(self.printed.as_str()) {
-            Some(more) => out.text(more)?,
-            None => {
-                if !self.printed.ends_with('\n') {
-                    out.text("\n")?;
-                }
-                remark("(its text has begun anew)");
-                out.text(&self.told)?;
-            }
-        }
-        self.printed.clone_from(&self.told);
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(events: Vec<Follow>) -> (String, String) {
-        let (mut out, printed) = Output::memory(None);
-        let mut screen = Screen::default();
-        for event in events {
-            screen.take(event, Some(&mut out)).unwrap();
-        }
-        (printed(), screen.told)
-    }
-
-    fn more(text: &str) -> Follow {
-        Follow::More { text: text.into() }
-    }
-
-    fn reset(text: &str) -> Follow {
-        Follow::Reset { text: text.into() }
-    }
-
-    fn end() -> Follow {
-        Follow::Ended {
-            state: State::Complete,
-            reason: "answered".into(),
-            artifact: "/x.md".into(),
-        }
-    }
-
-    #[test]
-    fn the_answer_is_printed_once() {
-        // Streamed text, then the whole of it.
-        let (printed, text) = shown(vec![more("ab"), more("c"), reset("abcd"), end()]);
-        assert_eq!((printed.as_str(), text.as_str()), ("abcd\n", "abcd"));
-        // Nothing was streamed.
-        assert_eq!(shown(vec![reset("ab\n"), end()]).0, "ab\n");
-    }
-
-    #[test]
-    fn the_next_daemon_tells_it_from_the_start() {
-        let (mut out, printed) = Output::memory(None);
-        let mut screen = Screen::default();
-        let streams = [
-            vec![more("ab"), more("cd")],
-            // It knows only what was written down.
-            vec![more("ab"), more("cde")],
-            vec![reset("abcdef"), end()],
-        ];
-        for stream in streams {
-            screen.fresh = true;
-            for event in stream {
-                screen.take(event, Some(&mut out)).unwrap();
-            }
-        }
-        assert_eq!(printed(), "abcdef\n");
-    }
-
-    #[test]
-    fn another_text_begins_on_a_line_of_its_own() {
-        let (printed, text) = shown(vec![more("ab"), reset("xy"), more("z"), end()]);
-        assert_eq!((printed.as_str(), text.as_str()), ("ab\nxyz\n", "xyz"));
     }
 }

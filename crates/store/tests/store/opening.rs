@@ -169,6 +169,11 @@ async fn the_store_of_schema_3_is_opened() {
     opens(3).await;
 }
 
+#[tokio::test]
+async fn the_store_of_schema_4_is_opened() {
+    opens(4).await;
+}
+
 async fn opens(schema: i64) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(frozen(schema), paths(dir.path()).db).unwrap();
