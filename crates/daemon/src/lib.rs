@@ -4,6 +4,7 @@
 mod clock;
 pub mod config;
 mod delivery;
+mod desktop;
 mod engine;
 pub mod failpoint;
 mod gc;
@@ -213,6 +214,7 @@ async fn serve(
         stopping: stopping.clone(),
         activity: Arc::clone(&activity),
         troubles,
+        desktop: Arc::new(desktop::SystemDesktop::default()),
     });
     // The socket comes last: nobody can ask before everything that was left is taken up.
     engine.recover().await?;

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Chance;
 use crate::config::Configs;
+use crate::desktop::Desktop;
 use crate::hosts::Hub;
 use crate::troubles::Troubles;
 
@@ -32,4 +33,5 @@ pub(crate) struct Parts {
     /// Notified whenever something happens, so that idleness can be measured.
     pub(crate) activity: Arc<Notify>,
     pub(crate) troubles: Troubles,
+    pub(crate) desktop: Arc<dyn Desktop>,
 }

@@ -63,6 +63,19 @@ pub struct Host {
     pub env: BTreeMap<String, String>,
 }
 
+/// What a host's terminal shows. Told whenever it changes, and kept as long as the process lives.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Terminal {
+    /// The host's process; the daemon checks it against the socket's peer.
+    pub pid: u32,
+    /// The root session that is shown; none where it is none.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// Whether the terminal has the focus; none where that is not known.
+    #[serde(default)]
+    pub focused: Option<bool>,
+}
+
 impl std::fmt::Debug for Host {
     /// Leaves the environment's values out, so that no log can hold them.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

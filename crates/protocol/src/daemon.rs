@@ -70,6 +70,9 @@ pub struct Status {
     /// The panels in hosts' terminal UIs that have been heard of.
     #[serde(default)]
     pub panels: Vec<Panel>,
+    /// Whether the desktop shows notifications, in words; empty from a daemon that has none.
+    #[serde(default)]
+    pub desktop: String,
 }
 
 /// What the panel in a host's terminal UI says of itself.

@@ -69,6 +69,8 @@ pub mod paths {
     /// `POST`: [`crate::bridge::Host`] → 204. A shell's command shows its environment (again), for what it has asked
     /// for there.
     pub const SHELL: &str = "/v1/shell";
+    /// `POST`: [`crate::bridge::Terminal`] → 204.
+    pub const TERMINAL: &str = "/v1/terminal";
     /// `POST`: [`crate::gc::Gc`] → [`crate::gc::GcReport`].
     pub const GC: &str = "/v1/gc";
 }

@@ -1,6 +1,6 @@
 //! The outbox: notices and wakings. Every change compares the state it comes from.
 
-use brigade_core::delegation::Delegation;
+use brigade_core::delegation::{Delegation, State};
 use brigade_core::id::{DelegationId, SessionId};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, ToSql, params};
@@ -111,6 +111,36 @@ impl Store {
                 let rows = db
                     .prepare_cached(&sql)?
                     .query_map([parent.as_str()], notice)?
+                    .collect::<Result<_, _>>()?;
+                Ok(rows)
+            })
+            .await
+    }
+
+    /// Title and state of each of the batch that this delegation's end has ended; empty where others of it had not
+    /// ended then. Which one was the last is decided with its end: no two are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn batch_ended_by(
+        &self,
+        id: &DelegationId,
+    ) -> Result<Vec<(String, State)>, StoreError> {
+        let id = id.clone();
+        self.0
+            .workers
+            .read(move |db| {
+                let rows = db
+                    .prepare_cached(
+                        "SELECT m.title, m.state
+                         FROM delegations d
+                         JOIN notices n ON n.delegation = d.seq AND n.remaining = 0
+                         JOIN delegations m ON m.parent = n.parent AND m.batch = n.batch
+                         WHERE d.id = ?1 ORDER BY m.seq",
+                    )?
+                    .query_map([id.as_str()], |sql| {
+                        Ok((sql.get(0)?, parsed(&sql.get::<_, String>(1)?)?))
+                    })?
                     .collect::<Result<_, _>>()?;
                 Ok(rows)
             })

@@ -246,6 +246,7 @@ pub(crate) mod tests {
                     ],
                 }],
             }],
+            desktop: String::new(),
             servers: vec![ServerStatus {
                 id: "01997f".into(),
                 pid: Some(4_343),

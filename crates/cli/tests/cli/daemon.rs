@@ -169,6 +169,7 @@ fn the_doctor_looks_at_all_of_it() {
             "opencode",
             "bridge",
             "panel",
+            "desktop",
             "host",
             "leftovers"
         ]

@@ -65,6 +65,7 @@ where
 #[serde(deny_unknown_fields)]
 struct Notice {
     wake: Option<WakeWord>,
+    desktop: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -159,6 +160,7 @@ impl File {
         set(&mut limits.inline_result, self.limits.inline_result);
         set(&mut limits.page, self.limits.page);
         set(&mut config.notice.wake, self.notice.wake.map(wake));
+        set(&mut config.notice.desktop, self.notice.desktop);
         set(&mut config.guard.task, self.guard.task);
         set(&mut config.guard.mcp, self.guard.mcp);
         set(
@@ -218,6 +220,9 @@ impl File {
         set(&mut limits.inline_result, self.limits.inline_result);
         set(&mut limits.page, self.limits.page);
         set(&mut config.notice.wake, self.notice.wake.map(wake));
+        if self.notice.desktop == Some(false) {
+            config.notice.desktop = false;
+        }
         set(&mut config.guard.task, self.guard.task);
         if self.guard.mcp == Some(McpPolicy::Named) {
             config.guard.mcp = McpPolicy::Named;

@@ -64,11 +64,13 @@ pub struct Limits {
     pub page: usize,
 }
 
-/// `[notice]`: when the parent is woken.
+/// `[notice]`: who hears of an end, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// After the last of a batch, after each, or never. Default all.
     pub wake: Wake,
+    /// Whether the desktop shows what has ended out of sight. Default true.
+    pub desktop: bool,
 }
 
 /// `[guard]`: what is kept from whom.
@@ -155,7 +157,10 @@ impl Default for Config {
                 inline_result: 4_000,
                 page: 30_000,
             },
-            notice: Notice { wake: Wake::All },
+            notice: Notice {
+                wake: Wake::All,
+                desktop: true,
+            },
             guard: Guard {
                 task: true,
                 mcp: McpPolicy::Agent,

@@ -5,6 +5,7 @@
 //! out. Delegations do not wait for each other; the store groups their commits.
 
 mod artifact;
+mod attention;
 mod budget;
 mod cancel;
 mod child_rules;
@@ -33,11 +34,13 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Chance;
 use crate::config::Configs;
 use crate::delivery::Delivery;
+use crate::desktop::Desktop;
 use crate::failpoint;
 use crate::hosts::{Hub, lock};
 use crate::parts::Parts;
 use crate::servers::{ServerParts, Servers};
 use crate::troubles::Troubles;
+pub(crate) use attention::{Terminal, Terminals};
 pub(crate) use ledgers::Ledgers;
 pub(crate) use register::{NotStarted, Request as DelegateRequest, Started};
 pub(crate) use schedule::Prospect;
@@ -141,6 +144,8 @@ struct Inner {
     ledgers: Ledgers,
     servers: Servers,
     troubles: Troubles,
+    desktop: Arc<dyn Desktop>,
+    terminals: Terminals,
     entries: Mutex<HashMap<DelegationId, Arc<Entry>>>,
     schedule: schedule::Schedule,
     /// One message at a time, so that no two begin a further round in one session.
@@ -176,6 +181,8 @@ impl Engine {
             ledgers: Ledgers::default(),
             servers,
             troubles: parts.troubles,
+            desktop: parts.desktop,
+            terminals: Terminals::default(),
             entries: Mutex::default(),
             schedule: schedule::Schedule::default(),
             sending: tokio::sync::Mutex::default(),
@@ -208,6 +215,15 @@ impl Engine {
     /// The servers of our own.
     pub(crate) fn servers(&self) -> &Servers {
         &self.0.servers
+    }
+
+    /// Whether the desktop shows notifications, in words.
+    pub(crate) fn desktop_state(&self) -> String {
+        if self.configs().user().notice.desktop {
+            self.0.desktop.state()
+        } else {
+            "off by [notice] desktop".to_owned()
+        }
     }
 
     /// What goes wrong right now.
@@ -373,6 +389,7 @@ impl Engine {
                 failpoint::pass("ended");
                 lock(&self.0.entries).remove(&entry.id);
                 self.0.delivery.poke(after.spec.parent.as_str());
+                self.call_attention(entry, after);
             }
         }
     }

@@ -24,6 +24,7 @@ mod shell;
 mod stats;
 mod status;
 mod stop;
+mod terminal;
 mod tool;
 mod tool_cancel;
 mod tool_delegate;
@@ -149,6 +150,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route(paths::CANCEL, post(cancel::handle))
         .route(paths::RUN, post(run::handle))
         .route(paths::SHELL, post(shell::handle))
+        .route(paths::TERMINAL, post(terminal::handle))
         .route(paths::GC, post(gc::handle))
         .layer(axum::middleware::from_fn(error::only_own_user))
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -14,7 +14,7 @@ pub(super) async fn handle(
     ConnectInfo(peer): ConnectInfo<Peer>,
     Json(host): Json<Host>,
 ) -> Result<StatusCode, Failure> {
-    let process = process(&host, peer)?;
+    let process = process(host.pid, peer)?;
     api.engine.hub().note_environment(process, &host);
     // What waited for an environment may have one now.
     api.engine.schedule();
@@ -22,20 +22,17 @@ pub(super) async fn handle(
 }
 
 /// The process that asks.
-pub(super) fn process(host: &Host, peer: Peer) -> Result<ProcessId, Failure> {
-    if peer
-        .pid
-        .is_some_and(|pid| u32::try_from(pid) != Ok(host.pid))
-    {
+pub(super) fn process(named: u32, peer: Peer) -> Result<ProcessId, Failure> {
+    if peer.pid.is_some_and(|pid| u32::try_from(pid) != Ok(named)) {
         return Err(Failure::new(
             ErrorCode::Refused,
             "the request named another process than the one it comes from",
         ));
     }
-    ProcessId::of(host.pid).ok_or_else(|| {
+    ProcessId::of(named).ok_or_else(|| {
         Failure::new(
             ErrorCode::BadRequest,
-            format!("there is no process {}", host.pid),
+            format!("there is no process {named}"),
         )
     })
 }

@@ -39,6 +39,7 @@ pub(super) async fn handle(State(api): State<Api>) -> Result<Json<Status>, Failu
             .collect(),
         servers: api.engine.servers().list(),
         panels: api.panels.list(),
+        desktop: api.engine.desktop_state(),
     }))
 }
 

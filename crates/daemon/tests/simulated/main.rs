@@ -4,6 +4,8 @@
 mod budgets;
 mod delivery;
 #[cfg(target_os = "linux")]
+mod desktop;
+#[cfg(target_os = "linux")]
 mod disks;
 mod gc;
 mod gone;

@@ -133,6 +133,11 @@ impl Rig {
         rig
     }
 
+    /// Where the daemon looks for a desktop; nothing is there unless a test puts it there.
+    pub(crate) fn bus(&self) -> PathBuf {
+        self.temp.path().join("bus")
+    }
+
     fn restarter(&self) -> Restarter {
         let env = [
             ("HOME", self.dirs.home.clone().into()),
@@ -141,6 +146,11 @@ impl Rig {
             ("BRIGADE_RUNTIME_DIR", self.dirs.runtime.clone().into()),
             ("XDG_DATA_HOME", self.temp.path().join("xdg").into()),
             (SEED, OsString::from(self.seed.to_string())),
+            // The desktop of whoever runs this is left alone.
+            (
+                "DBUS_SESSION_BUS_ADDRESS",
+                OsString::from(format!("unix:path={}", self.bus().display())),
+            ),
         ];
         Restarter {
             env: Arc::new(env.into()),

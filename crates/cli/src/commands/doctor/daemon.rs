@@ -94,6 +94,13 @@ pub(super) fn hosts(status: &Result<Status, ClientError>) -> Vec<Check> {
             )
         })
         .collect();
+    if !status.desktop.is_empty() {
+        // None at all is no fault of anything's.
+        checks.push(Check::ok(
+            "desktop",
+            format!("notifications: {}", status.desktop),
+        ));
+    }
     if status.bridges.is_empty() {
         checks.push(Check::ok(
             "host",
