@@ -49,8 +49,8 @@ impl Driver {
             report: now + REPORT,
             settle: None,
             probed: now,
-            reported: self.observer.revision(),
-            reported_text: self.observer.text_revision(),
+            reported: 0,
+            reported_text: 0,
         };
         self.stop.mark_changed();
         loop {
