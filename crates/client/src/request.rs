@@ -9,7 +9,7 @@ use brigade_protocol::bridge::{Batch, Down, Host, Register, Registered};
 use brigade_protocol::daemon::{EventsQuery, Hello, LoggedEvent, Status, Stop, Welcome};
 use brigade_protocol::delegations::{
     Cancel, Cancelled, Details, Follow, ListQuery, Listing, Message, Retried, Scope, SearchQuery,
-    SearchResults, Sent, Text,
+    SearchResults, Sent, Text, WatchQuery, Watched,
 };
 use brigade_protocol::gc::{Gc, GcReport};
 use brigade_protocol::run::{Begun, Run};
@@ -223,6 +223,14 @@ impl Client {
     /// When the daemon can't be reached.
     pub async fn stats(&self, query: &StatsQuery) -> Result<Stats, ClientError> {
         self.get(paths::STATS, query).await
+    }
+
+    /// The delegations, and from then on each that changes, live progress included.
+    ///
+    /// # Errors
+    /// When the daemon can't be reached.
+    pub async fn watch(&self, query: &WatchQuery) -> Result<Events<Watched>, ClientError> {
+        self.stream(paths::WATCH, query).await
     }
 
     /// Searches titles, summaries, prompts and results.

@@ -155,6 +155,9 @@ pub struct Progress {
     pub tool_calls: u64,
     /// The last tool's name.
     pub last_tool: Option<String>,
+    /// The last line of the text so far, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_line: Option<String>,
     /// Tokens read by the model, cached ones included.
     pub tokens_in: u64,
     /// Tokens written by the model, reasoning included.
@@ -303,6 +306,38 @@ pub enum Follow {
         reason: String,
         /// The artifact.
         artifact: String,
+    },
+}
+
+/// What to watch.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct WatchQuery {
+    /// Only those of this directory's project; none for all projects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Only those of this root session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// At most so many in a reset, newest first; none for 1,000, and never more than 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// What a watcher hears.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum Watched {
+    /// All there is to see, newest first: at first, and when more has changed than can be told one by one.
+    Reset {
+        /// The rows.
+        delegations: Vec<Summary>,
+        /// How many there are beyond the limit.
+        more: u64,
+    },
+    /// What is new or has changed since, each as it stands now.
+    Changed {
+        /// The rows.
+        delegations: Vec<Summary>,
     },
 }
 

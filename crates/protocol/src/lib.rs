@@ -56,6 +56,8 @@ pub mod paths {
     pub const DELEGATION_FOLLOW: &str = "/v1/delegations/{id}/follow";
     /// `GET`, query [`crate::stats::StatsQuery`] → [`crate::stats::Stats`].
     pub const STATS: &str = "/v1/stats";
+    /// `GET`, query [`crate::delegations::WatchQuery`] → SSE of [`crate::delegations::Watched`].
+    pub const WATCH: &str = "/v1/watch";
     /// `GET`, query [`crate::delegations::SearchQuery`] → [`crate::delegations::SearchResults`].
     pub const SEARCH: &str = "/v1/search";
     /// `POST`: [`crate::delegations::Cancel`] → [`crate::delegations::Cancelled`].

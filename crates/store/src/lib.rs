@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use brigade_core::clock::Clock;
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 pub use artifacts::{ArtifactError, ResultError};
 pub use error::{CommitError, OpenError, StoreError};
@@ -54,6 +54,9 @@ pub struct StorePaths {
     pub predecessor: PathBuf,
 }
 
+/// How many changes a listener may be behind.
+const CHANGES: usize = 4_096;
+
 /// The store. Cheap to clone; all clones share the threads.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -65,6 +68,8 @@ struct Inner {
     seen: predecessor::Seen,
     /// The last event's sequence number: a hint that there is more to read.
     grown: watch::Sender<i64>,
+    /// Whose record was changed; who is too slow for it looks at all of them.
+    changed: broadcast::Sender<DelegationId>,
 }
 
 impl Store {
@@ -93,6 +98,7 @@ impl Store {
             clock,
             seen: predecessor::Seen::default(),
             grown: watch::Sender::new(last),
+            changed: broadcast::Sender::new(CHANGES),
         }))
     }
 
@@ -110,6 +116,19 @@ impl Store {
     /// Changes whenever events were added; a hint to read [`Store::events_after`].
     pub fn grown(&self) -> watch::Receiver<i64> {
         self.0.grown.subscribe()
+    }
+
+    /// Tells of each delegation whose record was changed, once the change is durable. Progress is not told. Who falls
+    /// behind has to look at all of them anew.
+    pub fn changes(&self) -> broadcast::Receiver<DelegationId> {
+        self.0.changed.subscribe()
+    }
+
+    fn tell(&self, id: &DelegationId) {
+        if self.0.changed.receiver_count() > 0 {
+            // The last listener may have gone just now.
+            drop(self.0.changed.send(id.clone()));
+        }
     }
 
     /// Now, as times are stored.

@@ -152,12 +152,13 @@ impl Store {
         reader: &str,
         counts: bool,
     ) -> Result<(), StoreError> {
-        let (id, reader) = (id.clone(), reader.to_owned());
+        let (of, reader) = (id.clone(), reader.to_owned());
         let now = self.now();
-        self.0
+        let noted = self
+            .0
             .workers
             .write(move |db| -> Result<(), StoreError> {
-                let Some(seq) = seq_of(db, &id)? else {
+                let Some(seq) = seq_of(db, &of)? else {
                     return Ok(());
                 };
                 db.prepare_cached("INSERT INTO reads (delegation, at, reader) VALUES (?1, ?2, ?3)")?
@@ -172,7 +173,11 @@ impl Store {
                 }
                 Ok(())
             })
-            .await
+            .await;
+        if noted.is_ok() {
+            self.tell(id);
+        }
+        noted
     }
 
     /// How many of what there are.

@@ -44,6 +44,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; nothing was stored then.
     pub async fn register(&self, spec: Spec, now: Timestamp) -> Result<Registration, StoreError> {
+        let id = spec.id.clone();
         let (registration, last) = self
             .0
             .workers
@@ -51,6 +52,7 @@ impl Store {
             .await?;
         if let Some(last) = last {
             self.0.grown.send_replace(last);
+            self.tell(&id);
         }
         Ok(registration)
     }
@@ -83,6 +85,7 @@ impl Store {
         if let Some(last) = last {
             self.0.grown.send_replace(last);
         }
+        self.tell(&id);
         Ok(committed)
     }
 

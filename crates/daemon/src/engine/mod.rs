@@ -27,7 +27,7 @@ use brigade_core::clock::Clock;
 use brigade_core::delegation::{Command, Delegation, Effect, Event, Phase, Rejected, StopCause};
 use brigade_core::id::{Attempt, DelegationId};
 use brigade_store::{Change, CommitError, Ended, Progress, Store, StoreError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,6 +49,9 @@ pub(crate) use steer::{NotSteered, Steered};
 
 /// How long a failed write waits before it is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// By how many reports of progress a listener may be behind.
+const PROGRESS: usize = 4_096;
 
 /// One active delegation.
 pub(crate) struct Entry {
@@ -153,6 +156,8 @@ struct Inner {
     tasks: TaskTracker,
     stopping: CancellationToken,
     activity: Arc<Notify>,
+    /// Which of the running ones has gone on.
+    progressed: broadcast::Sender<DelegationId>,
 }
 
 impl Engine {
@@ -189,6 +194,7 @@ impl Engine {
             tasks: parts.tasks,
             stopping: parts.stopping,
             activity: parts.activity,
+            progressed: broadcast::Sender::new(PROGRESS),
         }))
     }
 
@@ -239,6 +245,20 @@ impl Engine {
     /// How many delegations are active, terminal ones left out.
     pub(crate) fn active(&self) -> usize {
         lock(&self.0.entries).len()
+    }
+
+    /// Tells which of the running ones has gone on; who falls behind has to look at all of them.
+    pub(crate) fn progress(&self) -> broadcast::Receiver<DelegationId> {
+        self.0.progressed.subscribe()
+    }
+
+    /// A run has shown something new.
+    fn went_on(&self, entry: &Entry) {
+        entry.bump();
+        if self.0.progressed.receiver_count() > 0 {
+            // The last listener may have gone just now.
+            drop(self.0.progressed.send(entry.id.clone()));
+        }
     }
 
     /// Now.

@@ -194,7 +194,7 @@ impl RunLog for Log {
                     live.partial = Arc::from(partial);
                 }
             }
-            self.entry.bump();
+            self.engine.went_on(&self.entry);
             let due = {
                 let mut saved = lock(&self.saved);
                 let due = saved.is_none_or(|at| at.elapsed() >= SAVE_EVERY);
@@ -225,6 +225,7 @@ impl RunLog for Log {
                 live.progress.refuse(one_line(&refusal.words(), REFUSAL), self.engine.now());
                 live.ran_ms
             };
+            self.engine.went_on(&self.entry);
             self.engine.save(&self.entry, self.attempt, None, ran_ms).await;
             Ok(())
         }

@@ -32,6 +32,7 @@ mod tool_list;
 mod tool_read;
 mod tool_send;
 mod view;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -146,6 +147,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route(paths::DELEGATION_SEND, post(send::handle))
         .route(paths::DELEGATION_RETRY, post(retry::handle))
         .route(paths::STATS, get(stats::handle))
+        .route(paths::WATCH, get(watch::handle))
         .route(paths::SEARCH, get(search::handle))
         .route(paths::CANCEL, post(cancel::handle))
         .route(paths::RUN, post(run::handle))

@@ -6,27 +6,22 @@ use brigade_protocol::delegations::{Details, Progress, Refused, Summary, Timelin
 use brigade_store::{EventRow, Foreign, Listed, Row};
 
 use super::attempts;
-use crate::engine::{Engine, Prospect};
+use crate::engine::{Engine, Entry, Prospect};
 use crate::servers::Place;
 
 /// How much of a message stands in the timeline, in characters.
 const MESSAGE: usize = 200;
 
+/// How much of the text's last line is shown, in characters.
+const LAST_LINE: usize = 200;
+
 /// One row of a list. What runs shows what it is doing this moment, which the store learns only now
 /// and then.
 pub(super) fn summary(engine: &Engine, row: &Row) -> Summary {
     let record = &row.delegation;
-    let (progress, ran_ms) = match engine.entry(&record.spec.id) {
-        Some(entry) => {
-            let live = entry.live();
-            (live.progress, live.ran_ms)
-        }
-        None => (row.progress.clone(), row.ran_ms),
-    };
-    let ran_ms = if record.holds_slot() {
-        record.spent_ms.saturating_add(ran_ms)
-    } else {
-        record.spent_ms
+    let progress = match engine.entry(&record.spec.id) {
+        Some(entry) => live_progress(&entry, spent(record)),
+        None => shown_progress(&row.progress, ran(record, row.ran_ms)),
     };
     Summary {
         id: record.spec.id.clone(),
@@ -45,7 +40,7 @@ pub(super) fn summary(engine: &Engine, row: &Row) -> Summary {
         reason: record.reason_words(),
         artifact: row.artifact.as_ref().map(|path| path.display().to_string()),
         predecessor: false,
-        progress: shown_progress(&progress, ran_ms),
+        progress,
     }
 }
 
@@ -90,6 +85,32 @@ fn shown_progress(progress: &brigade_store::Progress, ran_ms: u64) -> Progress {
         heard_at: progress.heard_at,
         refused: progress.refused,
         ran_ms,
+        last_line: None,
+    }
+}
+
+/// The running time before this attempt, and whether this one counts.
+pub(super) fn spent(record: &Delegation) -> (u64, bool) {
+    (record.spent_ms, record.holds_slot())
+}
+
+fn ran(record: &Delegation, now_ms: u64) -> u64 {
+    let (spent, counts) = spent(record);
+    spent.saturating_add(if counts { now_ms } else { 0 })
+}
+
+/// What an active one is doing this moment.
+pub(super) fn live_progress(entry: &Entry, (spent, counts): (u64, bool)) -> Progress {
+    let live = entry.live();
+    let last = live
+        .partial
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty());
+    let ran_ms = spent.saturating_add(if counts { live.ran_ms } else { 0 });
+    Progress {
+        last_line: last.map(|line| one_line(line, LAST_LINE)),
+        ..shown_progress(&live.progress, ran_ms)
     }
 }
 

@@ -18,6 +18,7 @@ mod machine;
 mod memory;
 mod reading;
 mod rig;
+mod watch;
 
 use brigade_testkit::simulated::{Role, relay};
 

@@ -47,7 +47,7 @@ impl Store {
         let Some((delegation, event)) = taken else {
             return Ok(TakenBack::Changed("its status is no end".to_owned()));
         };
-        let place = place.clone();
+        let (id, place) = (place.id.clone(), place.clone());
         let stored = self
             .0
             .workers
@@ -57,6 +57,7 @@ impl Store {
             return Ok(TakenBack::Known);
         };
         self.0.grown.send_replace(last);
+        self.tell(&id);
         Ok(TakenBack::Done)
     }
 }
