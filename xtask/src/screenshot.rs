@@ -1,5 +1,7 @@
 //! `cargo xtask screenshot`: the pictures in the docs, taken of the real programs.
 
+mod panel;
+
 use std::fs;
 use std::num::NonZeroU16;
 use std::path::Path;
@@ -73,7 +75,8 @@ pub(crate) fn run() -> Result<()> {
         list(&sandbox).await?;
         reading(&sandbox).await?;
         drop(sandbox);
-        shell().await
+        shell().await?;
+        panel::take().await
     })?;
     usage()
 }
