@@ -353,7 +353,7 @@ impl Client {
             };
             match (http.execute(copy).await, &self.connector) {
                 (Err(error), Some(connector))
-                    if repeats < REPEATS && can_repeat(request.method(), &error) =>
+                    if repeats < REPEATS && can_repeat(&request, &error) =>
                 {
                     repeats += 1;
                     connector.clone().connect().await?;
@@ -372,9 +372,11 @@ impl Client {
     }
 }
 
-/// Whether a request can be sent again after this: it did not get there, or only asked.
-fn can_repeat(method: &Method, error: &reqwest::Error) -> bool {
-    error.is_connect() || (*method == Method::GET && !error.is_timeout())
+/// Whether a request can be sent again after this: it did not get there, or it only asks, or shows what may be shown
+/// as often as one likes.
+fn can_repeat(request: &reqwest::Request, error: &reqwest::Error) -> bool {
+    let harmless = *request.method() == Method::GET || request.url().path() == paths::SHELL;
+    error.is_connect() || (harmless && !error.is_timeout())
 }
 
 /// Takes every answer but a success for an error.

@@ -18,8 +18,9 @@ use crate::processes::Processes;
 /// How long a waking that the host has accepted may go without any sign before the session is read for
 /// it; measured: the session is busy 60 to 100 ms after.
 const PROOF: Duration = Duration::from_secs(10);
-/// How long after it has accepted a message the host may take to store it; measured: 60 to 100 ms.
-const STORED: Duration = Duration::from_millis(500);
+/// How long after it has accepted a message the host may take to store it; measured: 60 to 100 ms, more on a busy
+/// machine.
+const STORED: Duration = Duration::from_secs(2);
 /// How often a parent is asked in vain before it is left asleep: its own model or agent is broken then,
 /// and the person will see it.
 const TRIES: u32 = 3;
