@@ -131,7 +131,7 @@ impl Delivery {
                 .is_some_and(|process| self.0.hub.of_process(&process).is_some())
                 && voice.is_none_or(|voice| voice.activity != Activity::Idle);
             // So is the message that wakes.
-            let wakes = self.is_waking(&notice.delegation);
+            let wakes = self.is_asking(message);
             if in_a_message || wakes {
                 settled = false;
             } else {

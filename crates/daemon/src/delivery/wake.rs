@@ -18,9 +18,8 @@ use crate::processes::Processes;
 /// How long a waking that the host has accepted may go without any sign before the session is read for
 /// it; measured: the session is busy 60 to 100 ms after.
 const PROOF: Duration = Duration::from_secs(10);
-/// How long after it has accepted a message the host may take to store it; measured: 60 to 100 ms, more on a busy
-/// machine.
-const STORED: Duration = Duration::from_secs(2);
+/// How long after it has accepted a message the host may take to store it; measured: 60 to 100 ms.
+const STORED: Duration = Duration::from_millis(500);
 /// How often a parent is asked in vain before it is left asleep: its own model or agent is broken then,
 /// and the person will see it.
 const TRIES: u32 = 3;
@@ -28,6 +27,8 @@ const TRIES: u32 = 3;
 /// A waking that was sent.
 #[derive(Debug, Clone)]
 pub(super) struct Woken {
+    /// The message that asks for the reply.
+    message: String,
     /// On which connection; empty where the host did not say that it has accepted it.
     connection: String,
     /// The host's process.
@@ -66,6 +67,7 @@ impl Delivery {
                 .get(&wake.delegation)
                 .map_or(0, |woken| woken.tries);
             let woken = Woken {
+                message: message.to_owned(),
                 connection: voice.connection.id.clone(),
                 process: voice.connection.process,
                 at: Instant::now(),
@@ -94,13 +96,25 @@ impl Delivery {
         Ok(())
     }
 
-    /// Whether a waking that this delegation's end made due is on its way: in whichever host has accepted it and
-    /// may store it in a moment, or in one that lives, is out of reach, and may still carry it out. That another
-    /// process owns the session by now changes nothing about it.
-    pub(super) fn is_waking(&self, id: &DelegationId) -> bool {
-        let Some(woken) = lock(&self.0.state).woken.get(id).cloned() else {
-            return false;
-        };
+    /// Whether the waking that this delegation's end made due is on its way.
+    fn is_waking(&self, id: &DelegationId) -> bool {
+        let woken = lock(&self.0.state).woken.get(id).cloned();
+        woken.is_some_and(|woken| self.is_on_its_way(&woken))
+    }
+
+    /// Whether this message is one that wakes, and is on its way. Which delegation's end has made that waking due says
+    /// nothing: the last notice of a batch, which asks for the reply, may be another's.
+    pub(super) fn is_asking(&self, message: &str) -> bool {
+        let state = lock(&self.0.state);
+        let asking = state.woken.values().find(|woken| woken.message == message);
+        let asking = asking.cloned();
+        drop(state);
+        asking.is_some_and(|woken| self.is_on_its_way(&woken))
+    }
+
+    /// In whichever host has accepted it and may store it in a moment, or in one that lives, is out of reach, and may
+    /// still carry it out. That another process owns the session by now changes nothing about it.
+    fn is_on_its_way(&self, woken: &Woken) -> bool {
         match self.0.hub.of_process(&woken.process) {
             Some(now) if now.id == woken.connection => woken.at.elapsed() < PROOF,
             Some(_) => woken.at.elapsed() < STORED,

@@ -213,6 +213,42 @@ async fn a_waking_that_was_accepted_and_is_not_stored_yet_is_not_repeated() {
     rig.assert_once(&root, &[id], 2).await;
 }
 
+/// The waking is due by the end of one delegation, and rides on the notice of another.
+#[tokio::test]
+async fn a_waking_that_is_not_stored_yet_is_not_repeated_though_the_clock_went_back() {
+    let (rig, host, root) = begun("").await;
+    let first = host.delegate(&root, "@stream first\n@say 1").await.unwrap();
+    let second = host
+        .delegate(&root, "@stream second\n@say 2")
+        .await
+        .unwrap();
+    host.person(&root, "@stream parent\n@say all right");
+    asked(&rig, &root, 2).await;
+    host.heard().await.unwrap();
+    rig.world.open("first");
+    rig.ended(std::slice::from_ref(&first)).await;
+    rig.set_clock(rig.clock.millis() - 60_000).await;
+    rig.world.open("second");
+    rig.ended(std::slice::from_ref(&second)).await;
+    let prompt = format!("POST /session/{root}/prompt_async");
+    rig.faults
+        .next(&prompt, Fault::Accepted("store".to_owned()));
+    rig.world.open("parent");
+    let prompted = |state: &State| (state.done(&prompt) > 0).then_some(());
+    rig.until("the waking", prompted).await;
+    // Whatever happens now makes the daemon look again.
+    let elsewhere = rig.world.root();
+    host.person(&elsewhere, "hello");
+    idle(&rig, &elsewhere).await;
+    let probe = host.delegate(&elsewhere, "@say probe").await.unwrap();
+    host.delegate(&root, "@stream never").await.unwrap();
+    rig.noticed(&elsewhere, &[probe]).await;
+    let posts = rig.world.read(|state| state.done(&prompt));
+    assert_eq!(posts, 1, "{}", rig.dump());
+    rig.world.open("store");
+    rig.assert_once(&root, &[first, second], 3).await;
+}
+
 #[tokio::test]
 async fn a_waking_waits_for_a_crashed_daemon_and_comes_once() {
     let (rig, host, root) = begun("").await;

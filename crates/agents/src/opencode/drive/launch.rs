@@ -15,9 +15,8 @@ use crate::opencode::judge::{Evidence, Verdict, judge, partial_of, usage_of};
 use crate::opencode::message::{Message, Usage};
 use crate::opencode::types::{ApiError, Child, PromptBody, PromptModel, Status};
 
-/// How long after it has accepted a prompt the host may take to store it; measured: 60 to 100 ms, more on a busy
-/// machine.
-const STORED: Duration = Duration::from_secs(2);
+/// How long after it has accepted a prompt the host may take to store it; measured: 60 to 100 ms.
+const STORED: Duration = Duration::from_millis(500);
 
 /// What the child holds of this delegation.
 enum Found {
