@@ -28,6 +28,9 @@ impl Delivery {
             return Ok(());
         }
         let voice = self.voice(parent);
+        if let Some(voice) = &voice {
+            self.adopt(parent, voice, &wakes);
+        }
         if !self.settle_doubts(parent, &notices, voice.as_ref()).await? {
             return Ok(());
         }

@@ -96,6 +96,33 @@ impl Delivery {
         Ok(())
     }
 
+    /// Takes over the wakings that an earlier daemon had planned: the host may have accepted one a moment before that
+    /// daemon died, and not stored it yet.
+    pub(super) fn adopt(&self, parent: &SessionId, voice: &Voice, wakes: &[WakeRow]) {
+        let planned = wakes
+            .iter()
+            .filter_map(|wake| Some((&wake.delegation, wake.message.as_ref()?)));
+        let mut adopted = false;
+        let mut state = lock(&self.0.state);
+        for (delegation, message) in planned {
+            if !state.woken.contains_key(delegation) {
+                let woken = Woken {
+                    message: message.clone(),
+                    connection: String::new(),
+                    process: voice.connection.process,
+                    at: Instant::now(),
+                    tries: 0,
+                };
+                state.woken.insert(delegation.clone(), woken);
+                adopted = true;
+            }
+        }
+        drop(state);
+        if adopted {
+            self.poke_after(parent, STORED);
+        }
+    }
+
     /// Whether the waking that this delegation's end made due is on its way.
     fn is_waking(&self, id: &DelegationId) -> bool {
         let woken = lock(&self.0.state).woken.get(id).cloned();

@@ -32,6 +32,13 @@ fn staged(test: impl FnOnce(&mut History)) {
 impl History {
     /// Has the first host's session delegate this, and waits until everything that follows is done.
     fn delegated(&mut self, body: &str) -> Standing {
+        self.delegates(body);
+        self.quiet();
+        self.standing()
+    }
+
+    /// Has the first host's session, which is returned, delegate this.
+    fn delegates(&mut self, body: &str) -> String {
         let root = self.roots[0].clone();
         let known = Known {
             root: root.clone(),
@@ -40,8 +47,21 @@ impl History {
         };
         let prompt = format!("Piece of work\n{body}");
         self.begin_tool(0, &root, Kind::Delegate { prompt, known });
-        self.quiet();
-        self.standing()
+        root
+    }
+
+    /// Lets the first host go on until the next that it is to do is a prompt.
+    fn step_to_a_prompt(&mut self) {
+        for _ in 0..1_000 {
+            if self.hosts[0].direct.is_prompt(0) {
+                return;
+            }
+            self.step(0);
+            for which in (0..self.hosts[0].direct.going_on()).rev() {
+                self.hosts[0].direct.go_on(which);
+            }
+        }
+        self.wrong.push("no prompt came".to_owned());
     }
 
     fn standing(&self) -> Standing {
@@ -115,18 +135,9 @@ fn what_a_reload_aborts_is_no_persons_wish_even_if_no_daemon_has_heard_of_it() {
 #[test]
 fn a_prompt_that_a_host_takes_in_as_it_wakes_is_not_posted_again() {
     staged(|history| {
-        let root = history.roots[0].clone();
-        let known = Known {
-            root: root.clone(),
-            word: "done".to_owned(),
-            script: Script::Says,
-        };
-        let prompt = "Piece of work\n@say done".to_owned();
-        history.begin_tool(0, &root, Kind::Delegate { prompt, known });
+        let root = history.delegates("@say done");
         // Suspended with the prompt in its queue, until the daemon has given it up and looks for it.
-        while !history.hosts[0].direct.is_prompt(0) {
-            history.step(0);
-        }
+        history.step_to_a_prompt();
         history.hosts[0].suspended = true;
         history.pass(Duration::from_secs(50));
         history.hosts[0].suspended = false;
@@ -147,5 +158,32 @@ fn a_prompt_that_a_host_takes_in_as_it_wakes_is_not_posted_again() {
                 .count()
         });
         assert_eq!(posts, 1);
+    });
+}
+
+#[test]
+fn a_waking_that_was_accepted_as_the_daemon_died_is_not_repeated_by_the_next() {
+    staged(|history| {
+        let root = history.roots[0].clone();
+        history.delegated("@stream g\n@say done");
+        history.world.open("g");
+        history.step_to_a_prompt();
+        let later = Fault::Accepted("later".to_owned());
+        history.hosts[0].direct.carry_out(0, Some(&later));
+        history.crash();
+        history.start_daemon();
+        // The next one has long looked for it when it is stored.
+        for _ in 0..50 {
+            history.step(0);
+        }
+        history.world.open("later");
+        let told = history.settled(|_, one| one.delegation.state.is_terminal());
+        assert!(told, "{:?}", history.standing().delegation.phase);
+        let prompts = format!("POST /session/{root}/prompt_async");
+        assert_eq!(history.world.read(|state| state.done(&prompts)), 1);
+        assert_eq!(
+            history.world.read(|state| state.requests_of(&root).len()),
+            2
+        );
     });
 }
