@@ -8,25 +8,14 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::link::{Backoff, MAX_FAILURES, in_doubt, not_sent};
-use super::send::{message_part, stands_in};
+use super::look::Found;
 use super::{Driver, Exit, prompt_part};
 use crate::opencode::id::fixed_message_id;
-use crate::opencode::judge::{Evidence, Verdict, judge, partial_of, usage_of};
-use crate::opencode::message::{Message, Usage};
+use crate::opencode::message::Message;
 use crate::opencode::types::{ApiError, Child, PromptBody, PromptModel, Status};
 
 /// How long after it has accepted a prompt the host may take to store it; measured: 60 to 100 ms.
 const STORED: Duration = Duration::from_millis(500);
-
-/// What the child holds of this delegation.
-enum Found {
-    /// No prompt of it.
-    Nothing,
-    /// This attempt's prompt, or an earlier one whose run still goes on: it is followed, not prompted again.
-    Followed,
-    /// An earlier attempt's prompt whose run was cut off, with what there is of an answer.
-    CutOff { partial: String, usage: Usage },
-}
 
 impl Driver {
     /// The child, prompted. An exit may also be the end of a run that ended while nobody listened.
@@ -187,59 +176,6 @@ impl Driver {
             .hearing(async { futures::join!(log.child_ready(child), log.watch(child)) })
             .await?;
         Ok(recorded?)
-    }
-
-    /// What the child holds of this delegation. A run that ended while nobody listened is collected here.
-    async fn look(&mut self, child: &SessionId) -> Result<Found, Exit> {
-        let own = prompt_part(&self.spec, self.spec.attempt.0);
-        let sent = *self.messages.borrow();
-        let parts: Vec<String> = (1..=self.spec.attempt.0)
-            .map(|attempt| prompt_part(&self.spec, attempt))
-            .collect();
-        let messages = self.messages(child, &parts).await?;
-        let Some(prompt) = messages.first() else {
-            return Ok(Found::Nothing);
-        };
-        self.put = self.given(child, sent).await?;
-        // What was heard before this prompt is not answered once more.
-        let given: Vec<String> = (1..=self.put)
-            .map(|number| message_part(&self.spec, number))
-            .filter(|part| stands_in(&messages, part))
-            .collect();
-        if prompt.parts.iter().any(|part| part.id == own) {
-            self.asked = given;
-            return Ok(Found::Followed);
-        }
-        let busy = self.status_of(child).await? != Status::Idle;
-        if busy {
-            self.prompts = parts;
-            self.asked = given;
-            return Ok(Found::Followed);
-        }
-        let evidence = Evidence {
-            idle: true,
-            asked: &given,
-            ..Evidence::default()
-        };
-        match judge(&messages, &evidence) {
-            // It has not heard everything: it is followed, and goes on with the rest.
-            Verdict::Ended { end, .. }
-                if end.is_by_itself() && self.put < sent && !self.spec.collect =>
-            {
-                self.prompts = parts;
-                self.asked = given;
-                Ok(Found::Followed)
-            }
-            Verdict::Ended { end, answer, usage } if end != RunEnd::Aborted => Err(Exit::Ended {
-                end,
-                answer,
-                usage: usage.into(),
-            }),
-            _ => Ok(Found::CutOff {
-                partial: partial_of(&messages),
-                usage: usage_of(&messages),
-            }),
-        }
     }
 
     /// Posts the prompt until it surely stands in the child, and never twice.

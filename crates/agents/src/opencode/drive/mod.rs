@@ -5,6 +5,7 @@ mod asks;
 mod follow;
 mod launch;
 mod link;
+mod look;
 mod send;
 mod stop;
 
