@@ -318,11 +318,15 @@ async fn runs_end_as_what_they_are() {
         (answer.end, answer.answer.as_str()),
         (RunEnd::Answered, "# Title\nthe text")
     );
-    assert!(answer.usage.tokens.input > 0);
+    assert!(answer.usage.as_ref().unwrap().tokens.input > 0);
 
     let tool = tool.ended().await;
     assert_eq!(
-        (tool.end, tool.answer.as_str(), tool.usage.tool_calls),
+        (
+            tool.end,
+            tool.answer.as_str(),
+            tool.usage.as_ref().unwrap().tool_calls
+        ),
         (RunEnd::Answered, "it is 42", 1)
     );
 

@@ -259,6 +259,8 @@ pub struct Usage {
 
 /// How many tools are told apart, and how long a name may be: a host's word for it is bounded, whatever it says.
 const TOOLS: (usize, usize) = (64, 64);
+/// What stands for all others.
+const OTHERS: &str = "others";
 
 impl Usage {
     /// Counts a call of a tool.
@@ -266,8 +268,19 @@ impl Usage {
         self.tool_calls += 1;
         let name: String = tool.unwrap_or("unknown").chars().take(TOOLS.1).collect();
         let known = self.tools.len() < TOOLS.0 || self.tools.contains_key(&name);
-        let name = if known { name } else { "others".to_owned() };
+        let name = if known { name } else { OTHERS.to_owned() };
         *self.tools.entry(name).or_default() += 1;
+    }
+
+    /// Adds what another run has used.
+    pub fn merge(&mut self, other: &Usage) {
+        self.add(Some(other.tokens), Some(other.cost));
+        self.tool_calls += other.tool_calls;
+        for (name, calls) in &other.tools {
+            let known = self.tools.len() < TOOLS.0 || self.tools.contains_key(name);
+            let name = if known { name } else { OTHERS };
+            *self.tools.entry(name.to_owned()).or_default() += calls;
+        }
     }
 
     /// Adds tokens and cost of one model call.

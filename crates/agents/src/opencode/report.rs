@@ -149,8 +149,9 @@ pub struct Ended {
     pub end: RunEnd,
     /// The answer, or what there was of it.
     pub answer: String,
-    /// What it used, as far as the host has it on record.
-    pub usage: Usage,
+    /// What it and the attempts before it have used in the child, as far as the host has it on record; none where
+    /// that could not be read, and what was reported last holds.
+    pub usage: Option<Usage>,
     /// How many of the messages that were sent to it the child has been given.
     pub messages: u32,
     /// Running time of this drive in milliseconds.

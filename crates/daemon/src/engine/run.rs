@@ -269,7 +269,9 @@ impl Engine {
             DriveOutcome::Ended(ended) => {
                 {
                     let mut live = lock(&entry.live);
-                    absorb(&mut live.progress, &ended.usage);
+                    if let Some(usage) = &ended.usage {
+                        absorb(&mut live.progress, usage);
+                    }
                     live.ran_ms = 0;
                 }
                 self.save(entry, attempt, None, 0).await;

@@ -31,7 +31,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// How much of what was refused is kept, in characters: a shell command may be long.
 const REFUSAL: usize = 300;
 
-/// Takes over what a run has used. The driver's sums are the run's so far, so they replace.
+/// Takes over what a run has used. The driver's sums are those of all attempts so far, so they replace.
 pub(super) fn absorb(progress: &mut brigade_store::Progress, usage: &Usage) {
     let tokens = &usage.tokens;
     progress.tool_calls = usage.tool_calls;

@@ -178,9 +178,9 @@ impl Driver {
         let partial = (text != timers.reported_text).then(|| self.observer.partial());
         timers.reported_text = text;
         let megabytes = u32::try_from(self.observer.partial().len() >> 20).unwrap_or(u32::MAX);
-        self.log
-            .progress(self.observer.progress(), partial, self.ran_ms())
-            .await?;
+        let mut progress = self.observer.progress().clone();
+        progress.usage.merge(&self.earlier);
+        self.log.progress(&progress, partial, self.ran_ms()).await?;
         timers.report = Instant::now() + REPORT.saturating_mul(megabytes.saturating_add(1));
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Driver {
             Verdict::Ended { end, answer, usage } => Err(Exit::Ended {
                 end,
                 answer,
-                usage: usage.into(),
+                usage: Some(usage.into()),
             }),
             Verdict::NotStarted | Verdict::Unproven { .. } if !settled => {
                 timers.settle.get_or_insert(Instant::now() + SETTLE);
@@ -264,14 +264,14 @@ impl Driver {
             return Err(Exit::Ended {
                 end,
                 answer,
-                usage: usage.into(),
+                usage: Some(usage.into()),
             });
         }
         if self.stopping.is_some() {
             return Err(Exit::Ended {
                 end: RunEnd::Aborted,
                 answer,
-                usage: usage.into(),
+                usage: Some(usage.into()),
             });
         }
         if self.nudge(child, messages).await? {

@@ -50,11 +50,14 @@ impl Driver {
                 return Err(Exit::Ended {
                     end: RunEnd::CutOff,
                     answer: partial,
-                    usage: usage.into(),
+                    usage: Some(usage.into()),
                 });
             }
             Found::Nothing => self.spec.prompt.clone(),
-            Found::CutOff { .. } => self.spec.continuation.clone(),
+            Found::CutOff { usage, .. } => {
+                self.earlier.merge(&usage);
+                self.spec.continuation.clone()
+            }
         };
         self.leave_if_stopped()?;
         let created_before = !self.spec.fresh
@@ -336,7 +339,7 @@ impl Driver {
             return Err(Exit::Ended {
                 end: RunEnd::Aborted,
                 answer: String::new(),
-                usage: Box::default(),
+                usage: None,
             });
         }
         Ok(())

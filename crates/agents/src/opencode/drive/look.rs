@@ -6,7 +6,7 @@ use brigade_core::id::SessionId;
 use super::send::{message_part, stands_in};
 use super::{Driver, Exit, prompt_part};
 use crate::opencode::judge::{Evidence, Verdict, judge, partial_of, usage_of};
-use crate::opencode::message::Usage;
+use crate::opencode::message::{Message, Usage};
 use crate::opencode::types::Status;
 
 /// What the child holds of this delegation.
@@ -31,6 +31,7 @@ impl Driver {
         let Some(prompt) = messages.first() else {
             return Ok(Found::Nothing);
         };
+        self.earlier = self.used_before(child, &parts, prompt).await?;
         self.put = self.given(child, sent).await?;
         // What was heard before this prompt is not answered once more.
         let given: Vec<String> = (1..=self.put)
@@ -64,12 +65,36 @@ impl Driver {
             Verdict::Ended { end, answer, usage } if end != RunEnd::Aborted => Err(Exit::Ended {
                 end,
                 answer,
-                usage: usage.into(),
+                usage: Some(usage.into()),
             }),
             _ => Ok(Found::CutOff {
                 partial: partial_of(&messages),
                 usage: usage_of(&messages),
             }),
         }
+    }
+
+    /// What the attempts before this prompt's have used in the child.
+    async fn used_before(
+        &mut self,
+        child: &SessionId,
+        parts: &[String],
+        prompt: &Message,
+    ) -> Result<Usage, Exit> {
+        for part in parts {
+            if prompt.parts.iter().any(|own| own.id == *part) {
+                break;
+            }
+            // The first attempts need not have come as far as their prompt.
+            let all = self.messages(child, std::slice::from_ref(part)).await?;
+            if all.is_empty() {
+                continue;
+            }
+            let before = all
+                .iter()
+                .position(|message| message.info.id == prompt.info.id);
+            return Ok(usage_of(&all[..before.unwrap_or(all.len())]));
+        }
+        Ok(Usage::default())
     }
 }

@@ -55,7 +55,8 @@ enum Exit {
     Ended {
         end: RunEnd,
         answer: String,
-        usage: Box<Usage>,
+        /// What this attempt's messages tell of it; none where they were not read.
+        usage: Option<Box<Usage>>,
     },
     Interrupted {
         why: String,
@@ -70,7 +71,7 @@ impl Exit {
         Exit::Ended {
             end,
             answer: String::new(),
-            usage: Box::default(),
+            usage: None,
         }
     }
 }
@@ -109,6 +110,8 @@ struct Driver {
     nudge: Option<(PromptBody, u32)>,
     log: Arc<dyn RunLog>,
     observer: Observer,
+    /// What earlier attempts have used in the same child.
+    earlier: Usage,
     child: Option<SessionId>,
     /// The fixed part IDs of the prompts whose run is followed: this attempt's, or the one found running.
     prompts: Vec<String>,
@@ -160,6 +163,7 @@ impl Driver {
             nudge: None,
             log,
             observer: Observer::new(),
+            earlier: Usage::default(),
             asks: VecDeque::new(),
             refused: None,
             hint: false,
@@ -206,13 +210,22 @@ impl Driver {
         }
     }
 
+    /// What all attempts have used, by what was read or else heard; none where that is not known to be all.
+    fn used(&self, read: Option<Usage>) -> Option<Usage> {
+        let heard = self.observer.progress().usage.clone();
+        let complete = !self.behind && !self.missed && heard != Usage::default();
+        let mut usage = read.or_else(|| complete.then_some(heard))?;
+        usage.merge(&self.earlier);
+        Some(usage)
+    }
+
     fn outcome(&self, exit: Exit) -> DriveOutcome {
         let ran_ms = self.ran_ms();
         match exit {
             Exit::Ended { end, answer, usage } => DriveOutcome::Ended(Ended {
                 end,
                 answer,
-                usage: *usage,
+                usage: self.used(usage.map(|usage| *usage)),
                 messages: self.put,
                 ran_ms,
             }),

@@ -32,7 +32,7 @@ impl Driver {
         Err(Exit::Ended {
             end: RunEnd::Aborted,
             answer,
-            usage: usage.into(),
+            usage: Some(usage.into()),
         })
     }
 
@@ -70,7 +70,7 @@ impl Driver {
             return Err(Exit::Ended {
                 end: RunEnd::Aborted,
                 answer,
-                usage: usage_of(&messages).into(),
+                usage: Some(usage_of(&messages).into()),
             });
         }
         self.stopping = Some(Stopping {
