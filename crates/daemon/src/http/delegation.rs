@@ -2,9 +2,10 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use brigade_core::delegation::Spec;
 use brigade_protocol::delegations::{Details, Scope};
 use brigade_protocol::{ErrorBody, ErrorCode};
-use brigade_store::{Found, Listed};
+use brigade_store::{Found, Listed, StoreError};
 
 use super::{Api, Failure, view};
 use crate::project;
@@ -37,6 +38,18 @@ pub(super) async fn handle(
             refusals: Vec::new(),
             timeline: Vec::new(),
         })),
+    }
+}
+
+/// Notes that a person has got a result.
+pub(super) async fn read_by_person(api: &Api, spec: &Spec) -> Result<(), StoreError> {
+    let store = api.engine.store();
+    if spec.from_shell() {
+        // Nobody else is going to read it.
+        store.mark_read(&spec.id, "person").await
+    } else {
+        // Recorded, and no more: for its parent the result stays unread.
+        store.record_read(&spec.id, "person").await
     }
 }
 

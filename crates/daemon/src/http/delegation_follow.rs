@@ -141,8 +141,8 @@ impl Follower {
         match self.api.engine.artifact_text(row).await {
             Ok(text) => {
                 if let Listed::Ours(ours) = row
-                    && ours.delegation.spec.from_shell()
-                    && let Err(error) = store.mark_read(&self.id, "person").await
+                    && let Err(error) =
+                        delegation::read_by_person(&self.api, &ours.delegation.spec).await
                 {
                     tracing::warn!(%error, "that a result was read could not be recorded");
                 }

@@ -22,13 +22,7 @@ pub(super) async fn handle(
             let id = ours.delegation.spec.id.clone();
             let text = if view::is_terminal(&row) {
                 let text = api.engine.artifact_text(&row).await?;
-                if ours.delegation.spec.from_shell() {
-                    // Nobody else is going to read it.
-                    api.engine.store().mark_read(&id, "person").await?;
-                } else {
-                    // Recorded, and no more: for its parent the result stays unread.
-                    api.engine.store().record_read(&id, "person").await?;
-                }
+                delegation::read_by_person(&api, &ours.delegation.spec).await?;
                 text
             } else {
                 let live = api.engine.entry(&id).map(|entry| entry.live().partial);

@@ -1,6 +1,8 @@
 //! Results that the parent reads by itself, and notices that cross with that.
 
+use brigade_protocol::delegations::Scope;
 use brigade_testkit::simulated::{Confirm, SimulatedHost};
+use futures::StreamExt;
 
 use crate::delivery::{asked, idle};
 use crate::rig::Rig;
@@ -150,4 +152,20 @@ async fn what_is_left_of_a_batch_still_wakes() {
     // One of the two was stored without a request since: that is what the waking is for.
     rig.assert_once(&root, &[told], 2).await;
     assert_eq!(notices(&rig, &root, &read), 0);
+}
+
+#[tokio::test]
+async fn what_a_person_has_followed_to_its_end_is_read() {
+    let rig = Rig::new("[limits]\ninline_result = 0\n").await;
+    let host = rig.host("a").await;
+    let root = rig.world.root();
+    host.person(&root, "hello");
+    idle(&rig, &root).await;
+    let id = host.delegate(&root, "@say done").await.unwrap();
+    rig.ended(std::slice::from_ref(&id)).await;
+    let client = rig.client().await;
+    assert_eq!(client.status().await.unwrap().unread, 1);
+    let mut text = client.follow(&id, &Scope::default()).await.unwrap();
+    while text.next().await.is_some() {}
+    assert_eq!(client.status().await.unwrap().unread, 0);
 }
