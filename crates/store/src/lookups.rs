@@ -117,8 +117,9 @@ impl Store {
                 // Each half by an index of its own: a root may have a long past.
                 let sql = format!(
                     "SELECT {COLUMNS} FROM {TABLES} WHERE d.seq IN (
-                        SELECT seq FROM delegations WHERE root = ?1 AND active = 1
-                        UNION ALL SELECT seq FROM delegations WHERE root = ?1 AND active = 0 AND read_at IS NULL)
+                        SELECT seq FROM delegations INDEXED BY delegations_active WHERE root = ?1 AND active = 1
+                        UNION ALL SELECT seq FROM delegations INDEXED BY delegations_unread
+                         WHERE root = ?1 AND active = 0 AND read_at IS NULL)
                      ORDER BY d.seq"
                 );
                 let rows = db

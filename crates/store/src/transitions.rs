@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{CommitError, StoreError};
 use crate::lookups::get;
 use crate::record::{phase_name, record_json, seq_of};
-use crate::rows::{Change, Committed, Progress, Registered, Registration, attempt, count, ms};
+use crate::rows::{Change, Committed, Progress, Registered, Registration, Row, attempt, count, ms};
 use crate::{Store, notices, predecessor, search, texts, usage};
 
 /// What a repeated delegation is known by: the same agent and the same prompt, in the same session where it goes on
@@ -32,12 +32,24 @@ fn digest(spec: &Spec) -> String {
 }
 
 fn active_in_root(db: &Connection, root: &str) -> rusqlite::Result<usize> {
-    db.prepare_cached("SELECT count(*) FROM delegations WHERE root = ?1 AND active = 1")?
+    db.prepare_cached("SELECT count(*) FROM delegations INDEXED BY delegations_active WHERE root = ?1 AND active = 1")?
         .query_row([root], |row| row.get(0))
         .map(count)
 }
 
 impl Store {
+    /// What a registration of this would find under way already, and how many are active in its root session.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn under_way(&self, spec: &Spec) -> Result<Option<(Row, usize)>, StoreError> {
+        let spec = spec.clone();
+        self.0
+            .workers
+            .read(move |db| under_way(db, &spec, &digest(&spec)))
+            .await
+    }
+
     /// Registers a delegation: it joins the parent's batch while any member of it is active, else it
     /// opens the next.
     ///
@@ -139,12 +151,12 @@ impl Store {
     }
 }
 
-fn register(
+/// What runs or is queued of this root session with the same agent and prompt, and how many of it are active.
+fn under_way(
     db: &Connection,
-    spec: Spec,
-    now: Timestamp,
-) -> Result<(Registration, Option<i64>), StoreError> {
-    let digest = digest(&spec);
+    spec: &Spec,
+    digest: &str,
+) -> Result<Option<(Row, usize)>, StoreError> {
     let repeated: Option<String> = db
         .prepare_cached(
             "SELECT d.id FROM prompts p CROSS JOIN delegations d ON d.seq = p.delegation
@@ -162,11 +174,23 @@ fn register(
             |row| row.get(0),
         )
         .optional()?;
-    if let Some(id) = repeated
-        && let Ok(id) = id.parse()
-        && let Some(row) = get(db, &id)?
-    {
-        let active = active_in_root(db, spec.root.as_str())?;
+    let Some(id) = repeated.and_then(|id| id.parse().ok()) else {
+        return Ok(None);
+    };
+    let Some(row) = get(db, &id)? else {
+        return Ok(None);
+    };
+    let active = active_in_root(db, spec.root.as_str())?;
+    Ok(Some((row, active)))
+}
+
+fn register(
+    db: &Connection,
+    spec: Spec,
+    now: Timestamp,
+) -> Result<(Registration, Option<i64>), StoreError> {
+    let digest = digest(&spec);
+    if let Some((row, active)) = under_way(db, &spec, &digest)? {
         let row = Box::new(row);
         return Ok((Registration::Existing { row, active }, None));
     }

@@ -144,18 +144,18 @@ impl Engine {
         mut spec: Spec,
         config: &Config,
     ) -> Result<Started, NotStarted> {
-        let active = self.active();
-        if active >= config.limits.queue {
-            return Err(Refusal::Unavailable {
-                why: format!(
-                    "{active} delegations are queued or running, and no more than {} may be",
-                    config.limits.queue
-                ),
-                mend: "Wait for some of them to end.".to_owned(),
-            }
-            .into());
+        if let Err(refusal) = self.has_room(&spec.root, config).await {
+            // What is under way already needs no room.
+            let under_way = self.store().under_way(&spec).await;
+            return match under_way.map_err(|error| unavailable(&error))? {
+                Some((row, active)) => Ok(Started {
+                    delegation: row.delegation,
+                    existing: true,
+                    active,
+                }),
+                None => Err(refusal.into()),
+            };
         }
-        self.within_budget(&spec.root, &config.budget).await?;
         let engine = self.clone();
         // A task of its own: the caller may hang up at any moment, and what the store has taken in must
         // be known here too, or nobody would ever start it.
@@ -182,6 +182,21 @@ impl Engine {
             ))),
         };
         started.map_err(|error| unavailable(&error).into())
+    }
+
+    /// Whether another one may be registered for this root session.
+    async fn has_room(&self, root: &SessionId, config: &Config) -> Result<(), Refusal> {
+        let active = self.active();
+        if active >= config.limits.queue {
+            return Err(Refusal::Unavailable {
+                why: format!(
+                    "{active} delegations are queued or running, and no more than {} may be",
+                    config.limits.queue
+                ),
+                mend: "Wait for some of them to end.".to_owned(),
+            });
+        }
+        self.within_budget(root, &config.budget).await
     }
 
     fn registered(&self, spec: Spec, row: &brigade_store::Registered) -> Started {

@@ -13,6 +13,8 @@ async fn once_a_sessions_budget_is_used_up_nothing_new_begins_there() {
     let root = rig.world.root();
     host.person(&root, "hello");
     idle(&rig, &root).await;
+    let work = "@stream g\n@say later";
+    let running = host.delegate(&root, work).await.unwrap();
     let id = host.delegate(&root, "@say done").await.unwrap();
     rig.ended(std::slice::from_ref(&id)).await;
     let shown = rig.show(&id).await;
@@ -30,6 +32,8 @@ async fn once_a_sessions_budget_is_used_up_nothing_new_begins_there() {
         .await
         .unwrap_err()
         .to_string();
+    // What was under way before is named, and no new one.
+    assert_eq!(host.delegate(&root, work).await.unwrap(), running);
     assert!(
         refused.contains(words) && refused.contains("raise session_cost"),
         "{refused}"
@@ -43,6 +47,9 @@ async fn once_a_sessions_budget_is_used_up_nothing_new_begins_there() {
     };
     let sent = client.send(&id, &message).await.unwrap_err();
     assert!(sent.to_string().contains(words), "{sent}");
+
+    rig.world.open("g");
+    rig.ended(&[running]).await;
 
     // Another session has a budget of its own.
     let other = rig.world.root();
@@ -60,11 +67,11 @@ async fn once_a_sessions_budget_is_used_up_nothing_new_begins_there() {
             stats.rows.len(),
             stats.total.tokens_in + stats.total.tokens_out
         ),
-        (2, 20)
+        (2, 30)
     );
     let [budget] = stats.budget.as_slice() else {
         panic!("{stats:?}");
     };
     assert_eq!(budget.key, "day_tokens");
-    assert!((budget.used - 20.0).abs() < 1e-9, "{budget:?}");
+    assert!((budget.used - 30.0).abs() < 1e-9, "{budget:?}");
 }
