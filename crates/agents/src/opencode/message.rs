@@ -291,6 +291,7 @@ impl Usage {
         self.tokens.reasoning += tokens.reasoning;
         self.tokens.cache.read += tokens.cache.read;
         self.tokens.cache.write += tokens.cache.write;
-        self.cost += cost.unwrap_or(0.0);
+        // A host's word: never less by a further call.
+        self.cost += cost.unwrap_or(0.0).max(0.0);
     }
 }

@@ -170,7 +170,9 @@ fn progress(artifact: &Artifact) -> Progress {
     let cost = header
         .cost
         .as_ref()
-        .and_then(|line| line.as_str().strip_prefix('$')?.parse().ok());
+        .and_then(|line| line.as_str().strip_prefix('$')?.parse().ok())
+        // The file may have been edited: what is no sum would spoil every sum.
+        .filter(|cost: &f64| cost.is_finite() && *cost >= 0.0);
     Progress {
         tokens_in,
         tokens_out,

@@ -180,6 +180,25 @@ async fn an_artifact_without_a_record_is_taken_back_with_all_it_says() {
 }
 
 #[tokio::test]
+async fn an_edited_cost_that_is_none_spoils_no_sum() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    for (name, cost) in [
+        ("brave-amber-otter", "$0.0120"),
+        ("calm-red-fox", "$inf"),
+        ("odd-blue-elk", "$NaN"),
+        ("tall-blue-elk", "$-3"),
+    ] {
+        let text = complete(name).replace("$0.0120", cost);
+        let path = put(fixture.path(), &format!("ses_root/{name}.md"), &text);
+        let taken = store.take_back(&place(&path, name)).await.unwrap();
+        assert_eq!(taken, TakenBack::Done, "{cost}");
+    }
+    let used = store.used_in_session(&session(ROOT)).await.unwrap();
+    assert_eq!((used.cost, used.tokens), (0.012, 4 * 1234));
+}
+
+#[tokio::test]
 async fn a_long_answer_is_taken_back_whole() {
     let fixture = Fixture::new();
     let answer = "walrus ".repeat(500_000);
