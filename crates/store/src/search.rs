@@ -69,10 +69,12 @@ pub(crate) fn remove(db: &Connection, rowid: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The words that a query is taken to ask for. Of a very long query the beginning counts.
+/// The words that a query is taken to ask for. Of a very long query the beginning counts. What holds nothing that is
+/// indexed, as `_` alone, would be found nowhere.
 fn wanted(words: &str) -> impl Iterator<Item = &str> {
     words
         .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .map(|word| word.trim_matches('_'))
         .filter(|word| !word.is_empty())
         .take(QUERY.0)
 }
@@ -234,7 +236,11 @@ mod tests {
             query("lock \"order\" OR* (x").as_deref(),
             Some("(\"lock\" AND \"order\" AND \"OR\" AND \"x\"*)")
         );
-        for nothing in ["", "  ", "*", "\"\"", "()"] {
+        assert_eq!(
+            query("a_b _ __init__").as_deref(),
+            Some("(\"a_b\" AND \"init\"*)")
+        );
+        for nothing in ["", "  ", "*", "\"\"", "()", "_"] {
             assert_eq!(query(nothing), None);
         }
     }
