@@ -159,8 +159,9 @@ impl Output {
     }
 }
 
-/// Prints a remark beside the output: to standard error.
+/// Prints a remark beside the output: to standard error. It may hold words of a provider's or a model's.
 pub(crate) fn remark(text: &str) {
+    let text = harmless(text);
     let mut stderr = AutoStream::auto(io::stderr());
     let faint = Tone::Faint.style();
     // Nobody is left to be told that standard error is closed.
