@@ -196,13 +196,36 @@ pub async fn open_directory(server: &dyn Transport, directory: &str) -> Result<(
     }
 }
 
-/// What belongs to one process of the host, or to the terminal it was started in, and to no other.
-const FLEETING: [&str; 39] = [
+/// What belongs to one process of the host, to the terminal it was started in, or to the git command whose hook that
+/// is (`git rev-parse --local-env-vars`, and what `git commit` adds), and to no other. With another's `GIT_INDEX_FILE`
+/// a server would write in that one's index.
+const FLEETING: [&str; 60] = [
     "_",
     "AGENT",
     "COLORTERM",
     "COLUMNS",
     "FNM_MULTISHELL_PATH",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_AUTHOR_DATE",
+    "GIT_COMMITTER_DATE",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
+    "GIT_EDITOR",
+    "GIT_EXEC_PATH",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REFLOG_ACTION",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
     "GNOME_TERMINAL_SCREEN",
     "GNOME_TERMINAL_SERVICE",
     "GPG_TTY",
@@ -239,12 +262,13 @@ const FLEETING: [&str; 39] = [
     "_P9K_TTY",
 ];
 /// The same by the beginning of their names.
-const FLEETING_PREFIXES: [&str; 19] = [
+const FLEETING_PREFIXES: [&str; 20] = [
     "ALACRITTY_",
     "ATUIN_",
     "BRIGADE_",
     "DIRENV_",
     "GHOSTTY_",
+    "GIT_PUSH_OPTION_",
     "ITERM_",
     "KITTY_",
     "KONSOLE_",
@@ -319,10 +343,21 @@ mod tests {
             ("STARSHIP_SESSION_KEY", "1"),
             ("OPENCODE_SERVER_PASSWORD", "theirs"),
             ("BRIGADE_WORKER", "x"),
+            ("GIT_INDEX_FILE", ".git/index.lock"),
+            ("GIT_AUTHOR_DATE", "@1"),
+            ("GIT_SSH_COMMAND", "ssh -i k"),
         ]);
         let kept = lasting(&host);
         let names: Vec<&str> = kept.keys().map(String::as_str).collect();
-        assert_eq!(names, ["OPENAI_API_KEY", "OPENCODE_CONFIG", "PATH"]);
+        assert_eq!(
+            names,
+            [
+                "GIT_SSH_COMMAND",
+                "OPENAI_API_KEY",
+                "OPENCODE_CONFIG",
+                "PATH"
+            ]
+        );
         // What a server was started with is what it tells of itself.
         assert_eq!(lasting(&kept), kept);
     }
