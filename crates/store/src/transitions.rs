@@ -14,12 +14,16 @@ use crate::rows::{Change, Committed, Progress, Registered, Registration, Row, at
 use crate::{Store, notices, predecessor, search, texts, usage};
 
 /// What a repeated delegation is known by: the same agent and the same prompt, in the same session where it goes on
-/// in an earlier one's.
+/// in an earlier one's, in the same directory where no parent session stands for one.
 fn digest(spec: &Spec) -> String {
     let mut hasher = Sha256::new();
     hasher.update(spec.agent.as_bytes());
     hasher.update([0]);
     hasher.update(spec.prompt.as_bytes());
+    if spec.from_shell() {
+        hasher.update([0]);
+        hasher.update(spec.directory.as_bytes());
+    }
     if let Some(earlier) = &spec.continues {
         hasher.update([0]);
         hasher.update(earlier.child.as_str().as_bytes());

@@ -45,6 +45,12 @@ async fn the_same_agent_and_prompt_is_one_delegation_while_it_is_active() {
     fixture.register(other).await;
     fixture.register(spec("j-k-l", "ses_2", "look")).await;
     fixture.register(spec("m-n-o", "ses_1", "look again")).await;
+    // So is the same from a shell in another directory: no parent session says where it belongs.
+    let mut shell = spec("p-q-r", "shell", "look");
+    fixture.register(shell.clone()).await;
+    shell.id = id("s-t-u");
+    shell.directory = "/p/elsewhere".into();
+    fixture.register(shell).await;
     // What has ended can be asked for anew.
     life.run(&fixture.store).await;
     life.end(&fixture.store, "# T", Wake::All).await;
