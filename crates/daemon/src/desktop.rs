@@ -44,6 +44,7 @@ impl Desktop for SystemDesktop {
             sender
         });
         if sender.try_send(note).is_err() {
+            *lock(&self.failed) = Some("it has not taken those before yet".to_owned());
             tracing::warn!("the desktop takes no notifications; one was left out");
         }
     }
