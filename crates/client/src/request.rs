@@ -25,6 +25,9 @@ use crate::{ClientError, Connector, Events, StartPolicy};
 
 /// How long the daemon may take for an answer. A tool's call may take longer: it waits for work.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where a server may have to be brought up for it: with the registry of packages out of reach that takes
+/// minutes.
+const STARTING: Duration = Duration::from_secs(330);
 /// How often a request is sent again to the next daemon.
 const REPEATS: u32 = 3;
 /// Longest ID that is sent, in bytes.
@@ -255,7 +258,7 @@ impl Client {
     /// When there is none or are several of that prefix, it takes none now, or the daemon can't be reached.
     pub async fn send(&self, id: &str, message: &Message) -> Result<Sent, ClientError> {
         let path = fill(paths::DELEGATION_SEND, "{id}", id)?;
-        self.post(&path, message, PATIENCE).await
+        self.post(&path, message, STARTING).await
     }
 
     /// Has the work of an ended delegation done anew; `id` may be a unique prefix.
@@ -265,7 +268,7 @@ impl Client {
     /// reached.
     pub async fn retry(&self, id: &str, scope: &Scope) -> Result<Retried, ClientError> {
         let path = fill(paths::DELEGATION_RETRY, "{id}", id)?;
-        self.post(&path, scope, PATIENCE).await
+        self.post(&path, scope, STARTING).await
     }
 
     /// Work from the shell.
@@ -273,8 +276,7 @@ impl Client {
     /// # Errors
     /// When it is refused, or the daemon can't be reached.
     pub async fn run(&self, run: &Run) -> Result<Begun, ClientError> {
-        // A server may have to be brought up: with the registry of packages out of reach that takes minutes.
-        self.post(paths::RUN, run, Duration::from_secs(330)).await
+        self.post(paths::RUN, run, STARTING).await
     }
 
     /// Shows this process's environment to the daemon (again), for what was asked for in it.

@@ -326,7 +326,7 @@ async fn idle(engine: &Engine, activity: &Notify, limit: Option<Duration>) {
             .await
             .is_err();
         let hosts = engine.hub().connections();
-        if quiet && engine.active() == 0 && hosts.iter().all(|host| host.is_worker()) {
+        if quiet && engine.is_idle() && hosts.iter().all(|host| host.is_worker()) {
             return;
         }
     }

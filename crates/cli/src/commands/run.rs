@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use brigade_client::{Client, ClientError};
 use brigade_core::delegation::State;
+use brigade_core::id::SessionId;
 use brigade_protocol::bridge::Host;
 use brigade_protocol::delegations::Scope;
 use brigade_protocol::run::{Begun, Run};
@@ -129,6 +130,22 @@ fn surroundings(named: Option<&Path>) -> Result<Host, CliError> {
         home: home.to_string_lossy().into_owned(),
         env,
     })
+}
+
+/// Shows the daemon this shell's environment where a delegation is work from a shell: that is repeated, or goes on,
+/// in the environment in which it is asked for.
+pub(crate) async fn show_surroundings(
+    client: &Client,
+    id: &str,
+    scope: &Scope,
+) -> Result<(), CliError> {
+    let session = client.show(id, scope).await?.summary.session;
+    let from_shell = session.is_some_and(|session| session == SessionId::shell().as_str());
+    // Where there is no OpenCode here, one that runs or another shell may have shown one.
+    if from_shell && let Ok(host) = surroundings(None) {
+        client.shell(&host).await?;
+    }
+    Ok(())
 }
 
 /// Says what the person might not expect.

@@ -1,5 +1,6 @@
 //! Work from the shell: no OpenCode is open, and none has to be.
 
+use std::ffi::OsStr;
 use std::fs;
 
 use brigade_testkit::process::{Exit, Process};
@@ -136,6 +137,39 @@ async fn what_may_not_run_is_refused_and_what_is_not_waited_for_stays_unread() {
     let read = sandbox.brigade(&["read", &id]).await.unwrap();
     assert!(read.stdout.contains(&answer("alpha")), "{read:?}");
     assert_eq!(show(&sandbox, &id).await["unread"], false);
+
+    // Anew, after everything that knew the environment of then is gone.
+    for server in servers_are(&sandbox, 1).await {
+        kill9(server);
+    }
+    assert!(sandbox.signal_daemon(Signal::KILL));
+    let again = async |path: &OsStr| {
+        let mut retry = sandbox.command(sandbox.brigade_program().unwrap());
+        retry.args(["retry", &id]).env("PATH", path);
+        let retry = Process::start("brigade retry", retry).unwrap();
+        let exit = retry.exited(LIMIT).await.unwrap();
+        retry.drained().await;
+        (exit, retry.stdout(), retry.stderr())
+    };
+    let (exit, _, told) = again(OsStr::new("/nonexistent")).await;
+    assert_eq!(exit, Exit::Code(5), "{told}");
+    assert!(
+        told.contains("the environment to run it in is not known"),
+        "{told}"
+    );
+    let mut places = vec![sandbox.opencode().parent().unwrap().to_owned()];
+    places.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+    let (exit, retried, told) = again(&std::env::join_paths(places).unwrap()).await;
+    assert_eq!(exit, Exit::Code(0), "{told}");
+    let next = retried
+        .split_whitespace()
+        .find(|word| word.split('-').count() == 3 && !word.contains(id.as_str()));
+    let next = next.unwrap_or_else(|| panic!("{retried}"));
+    assert!(
+        ended(&sandbox, next.trim_end_matches(['.', ':', ',']))
+            .await
+            .contains(&answer("alpha"))
+    );
 
     // Whoever stops waiting stops nothing else.
     let waiting = waiting(&sandbox, &gated("gamma"));

@@ -20,6 +20,7 @@ mod signals;
 mod steer;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -153,6 +154,8 @@ struct Inner {
     schedule: schedule::Schedule,
     /// One message at a time, so that no two begin a further round in one session.
     sending: tokio::sync::Mutex<()>,
+    /// Pieces of work that a server is held for and that are not registered yet.
+    admitting: AtomicUsize,
     tasks: TaskTracker,
     stopping: CancellationToken,
     activity: Arc<Notify>,
@@ -191,6 +194,7 @@ impl Engine {
             entries: Mutex::default(),
             schedule: schedule::Schedule::default(),
             sending: tokio::sync::Mutex::default(),
+            admitting: AtomicUsize::new(0),
             tasks: parts.tasks,
             stopping: parts.stopping,
             activity: parts.activity,
@@ -245,6 +249,11 @@ impl Engine {
     /// How many delegations are active, terminal ones left out.
     pub(crate) fn active(&self) -> usize {
         lock(&self.0.entries).len()
+    }
+
+    /// Whether nothing is active, and nothing is about to be.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.active() == 0 && self.0.admitting.load(Ordering::Relaxed) == 0
     }
 
     /// Tells which of the running ones has gone on; who falls behind has to look at all of them.

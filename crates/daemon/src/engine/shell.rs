@@ -1,6 +1,8 @@
 //! Work that a person asks for in a shell: a delegation like any other, without a parent session, on a server of
 //! our own.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use brigade_agents::opencode::credentials;
 use brigade_core::delegation::{Access, Spec};
 use brigade_core::id::{DelegationId, SessionId};
@@ -10,6 +12,7 @@ use brigade_protocol::bridge::Host;
 
 use super::register::{max_run_ms, permitted};
 use super::{Engine, NotStarted, Started};
+use crate::config::Config;
 use crate::hosts::Catalogue;
 use crate::servers::{Place, Servers};
 
@@ -31,14 +34,23 @@ pub(crate) struct ShellRequest {
 }
 
 /// A server held for a delegation that may come to nothing; the caller may hang up at any moment.
-struct Held<'a> {
+pub(super) struct Held<'a> {
     servers: &'a Servers,
+    admitting: &'a AtomicUsize,
     id: DelegationId,
     kept: bool,
 }
 
+impl Held<'_> {
+    /// The delegation that was registered has the server from here on, where it is the one that it was held for.
+    pub(super) fn hand_over(mut self, started: &Started) {
+        self.kept = !started.existing && started.delegation.spec.id == self.id;
+    }
+}
+
 impl Drop for Held<'_> {
     fn drop(&mut self) {
+        self.admitting.fetch_sub(1, Ordering::Relaxed);
         if !self.kept {
             self.servers.release(&self.id);
         }
@@ -46,8 +58,8 @@ impl Drop for Held<'_> {
 }
 
 impl Engine {
-    /// Checks what is asked for in a shell and registers it durably. Where no host has told of the agents
-    /// there, a server of our own is brought up first, which takes some seconds.
+    /// Checks what is asked for in a shell and registers it durably. Where no server of our own runs for its
+    /// environment, one is brought up first, which takes some seconds.
     ///
     /// # Errors
     /// The refusal, in the words that a model would read.
@@ -60,6 +72,8 @@ impl Engine {
         let project = self.project_of(&request.directory).await;
         self.hub().set_project(&request.directory, project.clone());
         let host = self.hub().note_environment(request.process, &request.host);
+        // What waited for an environment may have one now.
+        self.schedule();
         let mut spec = Spec {
             id: self.draw_id(),
             project,
@@ -83,16 +97,39 @@ impl Engine {
             retries: None,
         };
         spec.ask_title = config.asks_title(&spec.agent);
-        let mut held = Held {
+        let held = self.hold_server(&mut spec, &config).await?;
+        let started = self.admit(spec, &config).await?;
+        held.hand_over(&started);
+        Ok(started)
+    }
+
+    /// Work from a shell is repeated, or goes on, in the environment of the shell that asks for that, where it has
+    /// shown one.
+    pub(super) fn move_to_shell(&self, spec: &mut Spec, asker: ProcessId) {
+        if let Some(environment) = self.hub().environment_of(&asker) {
+            spec.origin = Some(asker.to_string());
+            spec.host.clone_from(&environment.host);
+            spec.credentials = credentials(&environment.variables);
+        }
+    }
+
+    /// Has a server up for work from the shell, and gives that the rights which its agent has there: another process
+    /// may know other agents, or these as they were.
+    pub(super) async fn hold_server(
+        &self,
+        spec: &mut Spec,
+        config: &Config,
+    ) -> Result<Held<'_>, NotStarted> {
+        self.0.admitting.fetch_add(1, Ordering::Relaxed);
+        let held = Held {
             servers: &self.0.servers,
+            admitting: &self.0.admitting,
             id: spec.id.clone(),
             kept: false,
         };
-        let catalogue = self.shell_catalogue(&spec).await?;
-        (spec.access, spec.model) = permitted(&catalogue, &spec.agent, None, &config)?;
-        let started = self.admit(spec, &config).await?;
-        held.kept = !started.existing && started.delegation.spec.id == held.id;
-        Ok(started)
+        let catalogue = self.shell_catalogue(spec).await?;
+        (spec.access, spec.model) = permitted(&catalogue, &spec.agent, None, config)?;
+        Ok(held)
     }
 
     async fn shell_catalogue(&self, spec: &Spec) -> Result<Catalogue, NotStarted> {
@@ -103,9 +140,6 @@ impl Engine {
         if !self.configs().user().server.enabled {
             let why = "work from the shell needs a server of Brigade's own, and [server] enabled is false";
             return Err(refused(why.to_owned(), "Set it to true.").into());
-        }
-        if let Some(catalogue) = self.hub().catalogue(&spec.host, &spec.directory) {
-            return Ok(catalogue);
         }
         let mut changes = self.hub().changes();
         let process = loop {
@@ -122,7 +156,8 @@ impl Engine {
                 }
                 Place::NoEnvironment | Place::Off => {
                     let why = "the environment to run it in is not known".to_owned();
-                    return Err(refused(why, "Call again.").into());
+                    let mend = "Ask for it in a shell in which `opencode` is found.";
+                    return Err(refused(why, mend).into());
                 }
             }
         };

@@ -9,9 +9,11 @@ use brigade_core::delegation::{
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_core::permission::RunMode;
 use brigade_core::text::replies::{Refusal, Unsteerable};
+use brigade_os::process::ProcessId;
 use brigade_store::{Row, StoreError};
 
 use super::register::{Started, permitted};
+use super::shell::Held;
 use super::{DispatchError, Engine, Entry, NotStarted};
 use crate::config::Config;
 
@@ -67,9 +69,29 @@ impl From<NotStarted> for NotSteered {
     }
 }
 
+/// A delegation that is about to be registered.
+struct Coming<'a> {
+    spec: Spec,
+    config: Arc<Config>,
+    /// The server that is held for it.
+    held: Option<Held<'a>>,
+}
+
+impl Coming<'_> {
+    /// A session keeps the rules that it was made with: it is gone on with only where they are still the agent's.
+    fn may_go_on(&self, old: &Spec) -> Result<(), Unsteerable> {
+        if self.spec.access.rules == old.access.rules {
+            return Ok(());
+        }
+        let agent = old.agent.clone();
+        Err(Unsteerable::OtherRights { agent })
+    }
+}
+
 impl Engine {
     /// Has a message reach a delegation: at the next step of its run, or as a further round in its session where
-    /// it has ended. `call` names the tool call that sends it: repeated, it sends nothing anew.
+    /// it has ended. `call` names the tool call that sends it: repeated, it sends nothing anew. `asker` is the shell's
+    /// process that asks for it, if it is one.
     ///
     /// # Errors
     /// [`NotSteered`].
@@ -79,6 +101,7 @@ impl Engine {
         from: Sender,
         message: &str,
         call: Option<&str>,
+        asker: Option<ProcessId>,
     ) -> Result<Steered, NotSteered> {
         if message.trim().is_empty() {
             return Err(Unsteerable::EmptyMessage.into());
@@ -92,12 +115,15 @@ impl Engine {
         if chars > limit {
             return Err(Unsteerable::TooLong { chars, limit }.into());
         }
+        let id = &row.delegation.spec.id;
+        let old = &row.delegation.spec;
+        let mut coming = None;
         loop {
-            // What is being written is awaited without holding others up.
-            let ending = match self
-                .send_now(&row.delegation.spec.id, from, message, call)
-                .await?
-            {
+            // Others are held up neither by a server that comes up nor by what is being written.
+            if old.from_shell() && coming.is_none() && self.entry(id).is_none() {
+                coming = Some(self.coming(old, asker).await?);
+            }
+            let ending = match self.send_now(id, from, message, call, &mut coming).await? {
                 Ok(steered) => return Ok(steered),
                 Err(ending) => ending,
             };
@@ -114,6 +140,7 @@ impl Engine {
         from: Sender,
         message: &str,
         call: Option<&str>,
+        coming: &mut Option<Coming<'_>>,
     ) -> Result<Result<Steered, DelegationId>, NotSteered> {
         let _turn = self.0.sending.lock().await;
         let mut id = id.clone();
@@ -162,7 +189,15 @@ impl Engine {
                     }
                     id = later.id.clone();
                 }
-                None => return self.go_on(&row, child, message, call).await.map(Ok),
+                None => {
+                    let coming = match coming.take() {
+                        Some(coming) => coming,
+                        None if row.delegation.spec.from_shell() => return Ok(Err(id)),
+                        None => self.coming(&row.delegation.spec, None).await?,
+                    };
+                    let round = self.go_on(&row, child, message, call, coming).await?;
+                    return Ok(Ok(round));
+                }
             }
         }
     }
@@ -210,20 +245,18 @@ impl Engine {
         child: SessionId,
         message: &str,
         call: Option<&str>,
+        coming: Coming<'_>,
     ) -> Result<Steered, NotSteered> {
         let record = &row.delegation;
         let old = &record.spec;
-        if old.directory.is_empty() {
-            return Err(Unsteerable::TakenBack { id: old.id.clone() }.into());
-        }
-        let config = self.config_of(old)?;
-        let mut spec = self.anew(old, &config);
-        if let Some((access, _)) = self.rights_now(old, &config)?
-            && access.rules != old.access.rules
-        {
-            let agent = old.agent.clone();
-            return Err(Unsteerable::OtherRights { agent }.into());
-        }
+        coming.may_go_on(old)?;
+        let Coming {
+            mut spec,
+            config,
+            held,
+        } = coming;
+        // The session's own, whichever is the agent's today.
+        spec.model.clone_from(&old.model);
         message.clone_into(&mut spec.prompt);
         spec.continues = Some(Earlier {
             id: old.id.clone(),
@@ -236,14 +269,22 @@ impl Engine {
             call: call.map(str::to_owned),
         });
         let started = self.admit(spec, &config).await?;
+        if let Some(held) = held {
+            held.hand_over(&started);
+        }
         Ok(Steered::Continued(Box::new(started.delegation)))
     }
 
-    /// Begins an ended delegation's work anew. A further round is repeated in its session.
+    /// Begins an ended delegation's work anew. A further round is repeated in its session. `asker` is the shell's
+    /// process that asks for it, if it is one.
     ///
     /// # Errors
     /// [`NotSteered`].
-    pub(crate) async fn retry(&self, row: &Row) -> Result<Started, NotSteered> {
+    pub(crate) async fn retry(
+        &self,
+        row: &Row,
+        asker: Option<ProcessId>,
+    ) -> Result<Started, NotSteered> {
         let record = &row.delegation;
         let old = &record.spec;
         if !record.state.is_terminal() {
@@ -256,30 +297,51 @@ impl Engine {
         if old.prompt.is_empty() {
             return Err(Unsteerable::TakenBack { id: old.id.clone() }.into());
         }
+        let coming = self.coming(old, asker).await?;
         let _turn = self.0.sending.lock().await;
-        if let Some(earlier) = &old.continues
-            && let Some(entry) = self.active_in(&earlier.child).await
-        {
-            return Err(Unsteerable::StillActive {
-                id: entry.id.clone(),
-                state: State::Running,
+        if let Some(earlier) = &old.continues {
+            if let Some(entry) = self.active_in(&earlier.child).await {
+                return Err(Unsteerable::StillActive {
+                    id: entry.id.clone(),
+                    state: State::Running,
+                }
+                .into());
             }
-            .into());
+            coming.may_go_on(old)?;
+        }
+        let Coming {
+            mut spec,
+            config,
+            held,
+        } = coming;
+        // What was asked for then, a time limit of its own included.
+        spec.max_run_ms = old.max_run_ms;
+        spec.retries = Some(old.id.clone());
+        let started = self.admit(spec, &config).await?;
+        if let Some(held) = held {
+            held.hand_over(&started);
+        }
+        Ok(started)
+    }
+
+    /// The same work for the same parent with today's limits and rights, and a server for it where it needs one.
+    async fn coming(&self, old: &Spec, asker: Option<ProcessId>) -> Result<Coming<'_>, NotSteered> {
+        if old.directory.is_empty() {
+            return Err(Unsteerable::TakenBack { id: old.id.clone() }.into());
         }
         let config = self.config_of(old)?;
         let mut spec = self.anew(old, &config);
-        // What was asked for then, a time limit of its own included.
-        spec.max_run_ms = old.max_run_ms;
-        if let Some((access, model)) = self.rights_now(old, &config)? {
-            if old.continues.is_some() && access.rules != old.access.rules {
-                let agent = old.agent.clone();
-                return Err(Unsteerable::OtherRights { agent }.into());
+        let mut held = None;
+        if old.from_shell() {
+            if let Some(asker) = asker {
+                self.move_to_shell(&mut spec, asker);
             }
+            held = Some(self.hold_server(&mut spec, &config).await?);
+        } else if let Some((access, model)) = self.rights_now(old, &config)? {
             spec.access = access;
             spec.model = model;
         }
-        spec.retries = Some(old.id.clone());
-        Ok(self.admit(spec, &config).await?)
+        Ok(Coming { spec, config, held })
     }
 
     fn config_of(&self, spec: &Spec) -> Result<Arc<Config>, NotSteered> {

@@ -303,19 +303,6 @@ impl Hub {
         host_key
     }
 
-    /// The agents of a directory, where a host of this installation has told of them.
-    pub(crate) fn catalogue(&self, host_key: &str, directory: &str) -> Option<Catalogue> {
-        let state = lock(&self.state);
-        state
-            .by_process
-            .values()
-            .filter(|connection| connection.host_key == host_key)
-            .filter(|connection| self.processes.is_alive(&connection.process))
-            .filter_map(|connection| Some((&connection.id, connection.catalogue(directory)?)))
-            .max_by_key(|(id, _)| *id)
-            .map(|(_, catalogue)| catalogue)
-    }
-
     /// A person's host that can run a delegation: its parent's owner, else one that has the project open
     /// and credentials of the same names.
     pub(crate) fn host_for(&self, spec: &Spec) -> Option<Arc<Connection>> {

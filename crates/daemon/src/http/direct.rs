@@ -3,14 +3,22 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::{Batch, Register};
 use brigade_protocol::delegations::{Cancel, Cancelled, Message, Sent};
 use brigade_protocol::tools::{Answer, Delegate, Read};
 
-use super::{Api, Failure, bridge_register, bridge_up, cancel, send, tool_delegate, tool_read};
+use super::{
+    Api, Failure, Peer, bridge_register, bridge_up, cancel, send, tool_delegate, tool_read,
+};
 use crate::hosts::Connection;
+
+/// Who asks without a socket.
+const NOBODY: Peer = Peer {
+    pid: None,
+    allowed: true,
+};
 
 pub(crate) async fn delegate(api: Api, call: Delegate) -> Result<Answer, Failure> {
     let answer = tool_delegate::handle(State(api), Json(call)).await;
@@ -28,7 +36,7 @@ pub(crate) async fn cancel(api: Api, request: Cancel) -> Result<Cancelled, Failu
 }
 
 pub(crate) async fn send(api: Api, id: String, message: Message) -> Result<Sent, Failure> {
-    let answer = send::handle(State(api), Path(id), Json(message)).await;
+    let answer = send::handle(State(api), ConnectInfo(NOBODY), Path(id), Json(message)).await;
     answer.map(|Json(answer)| answer)
 }
 

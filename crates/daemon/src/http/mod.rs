@@ -43,6 +43,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::extract::connect_info::Connected;
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
+use brigade_os::process::ProcessId;
 use brigade_protocol::paths;
 use jiff::Timestamp;
 use tokio::net::UnixListener;
@@ -104,6 +105,13 @@ pub(crate) struct Peer {
     pub(crate) pid: Option<i32>,
     /// Whether it is the daemon's own user (or root).
     pub(crate) allowed: bool,
+}
+
+impl Peer {
+    /// The peer's process, as long as it is there.
+    fn process(&self) -> Option<ProcessId> {
+        ProcessId::of(u32::try_from(self.pid?).ok()?)
+    }
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {

@@ -1,15 +1,16 @@
 //! `POST /v1/delegations/{id}/retry`: the same work anew.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use brigade_core::text::replies;
 use brigade_protocol::delegations::{Retried, Scope};
 
-use super::{Api, Failure, delegation, send};
+use super::{Api, Failure, Peer, delegation, send};
 use crate::engine::Started;
 
 pub(super) async fn handle(
     State(api): State<Api>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     Path(id): Path<String>,
     Json(scope): Json<Scope>,
 ) -> Result<Json<Retried>, Failure> {
@@ -18,7 +19,7 @@ pub(super) async fn handle(
         delegation,
         existing,
         ..
-    } = api.engine.retry(&row).await?;
+    } = api.engine.retry(&row, peer.process()).await?;
     let id = delegation.spec.id;
     Ok(Json(Retried {
         message: replies::retried(&row.delegation.spec.id, &id, existing),

@@ -1,18 +1,19 @@
 //! `POST /v1/delegations/{id}/send`: a message from the person.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use brigade_core::delegation::Sender;
 use brigade_core::text::replies::{self, Unsteerable};
 use brigade_protocol::ErrorCode;
 use brigade_protocol::delegations::{Message, Scope, Sent};
 use brigade_store::{Listed, Row};
 
-use super::{Api, Failure, delegation};
+use super::{Api, Failure, Peer, delegation};
 use crate::engine::{NotSteered, Steered};
 
 pub(super) async fn handle(
     State(api): State<Api>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     Path(id): Path<String>,
     Json(request): Json<Message>,
 ) -> Result<Json<Sent>, Failure> {
@@ -22,7 +23,7 @@ pub(super) async fn handle(
     let row = ours(delegation::find(&api, &id, &scope).await?)?;
     let steered = api
         .engine
-        .send(&row, Sender::Person, &request.message, None)
+        .send(&row, Sender::Person, &request.message, None, peer.process())
         .await?;
     Ok(Json(told(&row, steered)))
 }

@@ -38,6 +38,7 @@ pub(super) async fn handle(
             Sender::Parent,
             message.unwrap_or_default(),
             call.caller.message.as_deref(),
+            None,
         )
         .await;
     match sent {
