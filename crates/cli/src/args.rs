@@ -311,6 +311,21 @@ pub(crate) enum Daemon {
     Stop,
     /// Say how the daemon is
     Status(Json),
+    /// Say what the daemon logs, or have it log more or less until it ends
+    Log(Log),
+}
+
+/// `daemon log`.
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// off, error, warn, info, debug, trace, or directives such as info,brigade_daemon::delivery=debug
+    #[arg(value_name = "LEVEL|DIRECTIVES")]
+    pub(crate) level: Option<String>,
+    /// Only for so long: 90s, 10m, 1h30m
+    #[arg(long = "for", value_name = "DURATION", requires = "level", value_parser = duration)]
+    pub(crate) length: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) json: Json,
 }
 
 /// `daemon run`.
@@ -337,6 +352,15 @@ pub(crate) struct Gate {
 pub(crate) struct Completions {
     /// The shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// Reads a duration, as the configuration has them.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|length| length.try_into().ok())
+        .filter(|length: &std::time::Duration| !length.is_zero())
+        .ok_or_else(|| format!("{text:?} is no duration: write 90s, 10m or 1h30m"))
 }
 
 /// Reads the name of a state; the names are listed in the help and completed by shells.

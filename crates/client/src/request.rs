@@ -6,7 +6,9 @@ use std::time::Duration;
 use brigade_os::paths::Dirs;
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::{Batch, Down, Host, Register, Registered};
-use brigade_protocol::daemon::{EventsQuery, Hello, LoggedEvent, Status, Stop, Welcome};
+use brigade_protocol::daemon::{
+    EventsQuery, Hello, LogLevel, LoggedEvent, SetLogLevel, Status, Stop, Welcome,
+};
 use brigade_protocol::delegations::{
     Cancel, Cancelled, Details, Follow, ListQuery, Listing, Message, Retried, Scope, SearchQuery,
     SearchResults, Sent, Text, WatchQuery, Watched,
@@ -120,6 +122,22 @@ impl Client {
             }
             (result, _) => result,
         }
+    }
+
+    /// What the daemon writes into its log.
+    ///
+    /// # Errors
+    /// When it can't be reached.
+    pub async fn log_level(&self) -> Result<LogLevel, ClientError> {
+        self.get(paths::LOG, &()).await
+    }
+
+    /// Has the daemon log something else, until it ends.
+    ///
+    /// # Errors
+    /// When it can't be reached, or takes that for no log level.
+    pub async fn set_log_level(&self, wish: &SetLogLevel) -> Result<LogLevel, ClientError> {
+        self.post(paths::LOG, wish, PATIENCE).await
     }
 
     /// The event log from a place on, and what is appended to it from then on.

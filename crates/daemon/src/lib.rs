@@ -10,6 +10,7 @@ pub mod failpoint;
 mod gc;
 mod hosts;
 mod http;
+mod log_level;
 mod logging;
 mod parts;
 mod processes;
@@ -44,6 +45,7 @@ use engine::Engine;
 pub use gc::look;
 use hosts::Hub;
 use http::{About, Api};
+use log_level::LogLevel;
 use parts::Parts;
 use processes::SystemProcesses;
 use troubles::Troubles;
@@ -146,7 +148,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     ensure_private_dir(&dirs.data)?;
     let configs = Configs::load(dirs.config_file())?;
     let troubles = Troubles::default();
-    let _log = logging::start(&dirs.logs(), &configs.user().daemon.log, troubles.clone());
+    let (_log, log) = logging::start(&dirs.logs(), &configs.user().daemon.log, troubles.clone());
     if let Err(error) = brigade_os::outlive_file_size_limit() {
         tracing::warn!(%error, "a limit on the size of files would end the daemon");
     }
@@ -160,6 +162,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         troubles,
         launcher,
         program,
+        log,
     };
     let result = serve(&dirs, parts, ready).await;
     store.close().await;
@@ -181,6 +184,7 @@ struct Given {
     troubles: Troubles,
     launcher: Arc<dyn Launcher>,
     program: PathBuf,
+    log: LogLevel,
 }
 
 async fn serve(
@@ -196,6 +200,7 @@ async fn serve(
         troubles,
         launcher,
         program,
+        log,
     } = given;
     let (hub, signals) = Hub::new(SystemProcesses::shared());
     let stopping = CancellationToken::new();
@@ -236,8 +241,10 @@ async fn serve(
             data_dir: dirs.data.clone(),
             socket: socket.clone(),
             store: dirs.store(),
+            config: dirs.config_file(),
         }),
         stop: stopping.clone(),
+        log,
         clearing: Arc::default(),
         panels: Arc::default(),
         large: Arc::new(Semaphore::new(1)),

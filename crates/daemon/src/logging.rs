@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 
 use brigade_os::paths::ensure_private_dir;
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt, reload};
 
+use crate::log_level::{self, LogLevel};
 use crate::troubles::Troubles;
 
 /// What a trouble with the log is about.
@@ -20,19 +23,25 @@ const LONGEST: u64 = 8 * 1024 * 1024;
 const KEEP: u32 = 7;
 
 /// Starts logging into `dir`; what is still buffered is written when the guard is dropped.
-pub(crate) fn start(dir: &Path, filter: &str, troubles: Troubles) -> WorkerGuard {
+pub(crate) fn start(dir: &Path, level: &str, troubles: Troubles) -> (WorkerGuard, LogLevel) {
     // Lossy by default: a disk that is full or slow must not block the daemon.
     let (writer, guard) = tracing_appender::non_blocking(LogFile::new(dir, troubles, LONGEST));
-    let started = tracing_subscriber::fmt()
-        .json()
-        .with_writer(writer)
-        .with_env_filter(EnvFilter::new(filter))
+    let filter = log_level::filter(level).unwrap_or_else(|error| {
+        // Reading the configuration has refused this already.
+        tracing::warn!(%error, "the default is logged");
+        tracing_subscriber::EnvFilter::new("info")
+    });
+    let (filter, handle) = reload::Layer::new(filter);
+    let started = tracing_subscriber::registry()
+        .with(filter)
+        .with(fmt::layer().json().with_writer(writer))
         .try_init();
     if started.is_err() {
         // A test that runs several daemons in one process has a subscriber already.
         tracing::debug!("logs go to the subscriber that is there");
+        return (guard, LogLevel::new(None, level));
     }
-    guard
+    (guard, LogLevel::new(Some(handle), level))
 }
 
 /// `daemon.log`, with `daemon.1.log` as the youngest of the full ones. Writing to it never fails.

@@ -143,6 +143,34 @@ pub struct Stop {
     pub reason: String,
 }
 
+/// What the daemon writes into its log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLevel {
+    /// What is logged now: a level, or directives of `tracing`.
+    pub directives: String,
+    /// Until then; none for until the daemon ends.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+    /// What is logged after that.
+    pub then: String,
+    /// What the person's configuration says, which holds for each new daemon.
+    pub setting: String,
+    /// The person's configuration.
+    pub config: String,
+    /// The log.
+    pub file: String,
+}
+
+/// Has something else be logged, until the daemon ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SetLogLevel {
+    /// A level, or directives of `tracing`.
+    pub directives: String,
+    /// Only for so long.
+    #[serde(default)]
+    pub for_ms: Option<u64>,
+}
+
 /// From where to read the event log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EventsQuery {

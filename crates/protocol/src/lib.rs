@@ -28,6 +28,8 @@ pub mod paths {
     pub const PANEL: &str = "/v1/panel";
     /// `POST`: [`crate::daemon::Stop`]; answered before the daemon goes.
     pub const STOP: &str = "/v1/stop";
+    /// `GET` → [`crate::daemon::LogLevel`]; `POST`: [`crate::daemon::SetLogLevel`] → the same.
+    pub const LOG: &str = "/v1/log";
     /// `GET`, query [`crate::daemon::EventsQuery`] → SSE of [`crate::daemon::LoggedEvent`].
     pub const EVENTS: &str = "/v1/events";
     /// `POST`: [`crate::bridge::Register`] → [`crate::bridge::Registered`].

@@ -92,7 +92,7 @@ fn announce(handshake: &Handshake, last: bool) {
     }
 }
 
-/// `start`, `stop` and `status`.
+/// `start`, `stop`, `status` and `log`.
 pub(crate) async fn control(command: &Daemon, context: &mut Context) -> Result<(), CliError> {
     match command {
         // `main` runs the daemon itself, outside any runtime.
@@ -103,6 +103,7 @@ pub(crate) async fn control(command: &Daemon, context: &mut Context) -> Result<(
         Daemon::Start => start(context).await,
         Daemon::Stop => stop(context).await,
         Daemon::Status(args) => status(args.json, context).await,
+        Daemon::Log(args) => super::log::run(args, context).await,
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod gate;
 pub(crate) mod gc;
 pub(crate) mod install;
 pub(crate) mod list;
+pub(crate) mod log;
 pub(crate) mod read;
 pub(crate) mod retry;
 pub(crate) mod run;

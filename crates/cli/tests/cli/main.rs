@@ -6,6 +6,7 @@ mod common;
 mod daemon;
 mod gate;
 mod gc;
+mod log;
 #[cfg(target_os = "linux")]
 mod machine;
 mod reading;

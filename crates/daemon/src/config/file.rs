@@ -87,6 +87,7 @@ struct Guard {
 #[serde(deny_unknown_fields)]
 struct Daemon {
     idle_exit: Option<Limit>,
+    #[serde(default, deserialize_with = "log_level")]
     log: Option<String>,
 }
 
@@ -116,6 +117,13 @@ struct Budget {
     session_tokens: Option<u64>,
     #[serde(default, deserialize_with = "at_least_one")]
     day_tokens: Option<u64>,
+}
+
+/// What `tracing` understands; it would leave out what it does not.
+fn log_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    crate::log_level::filter(&text).map_err(D::Error::custom)?;
+    Ok(Some(text))
 }
 
 /// An amount of money above none; a whole number will do.

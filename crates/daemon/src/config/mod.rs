@@ -445,6 +445,7 @@ mod tests {
             "[limits]\nconcurrent = 0\n",
             "[notice]\nwake = \"sometimes\"\n",
             "[surprise]\n",
+            "[daemon]\nlog = \"verbose\"\n",
             "[budget]\nday_cost = 0\n",
             "[budget]\nday_cost = nan\n",
             "[budget]\nday_cost = \"5\"\n",

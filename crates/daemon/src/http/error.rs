@@ -59,6 +59,7 @@ pub(super) async fn only_own_user(
     next: Next,
 ) -> Response {
     if peer.allowed {
+        tracing::debug!(method = %request.method(), path = request.uri().path(), "a request");
         next.run(request).await
     } else {
         Failure::new(

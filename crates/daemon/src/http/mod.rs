@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod gc;
 mod hello;
+mod log;
 mod panel;
 mod retry;
 mod run;
@@ -51,6 +52,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
+use crate::log_level::LogLevel;
 
 pub(crate) use error::Failure;
 pub(crate) use panel::Panels;
@@ -72,6 +74,8 @@ pub(crate) struct Api {
     pub(crate) large: Arc<Semaphore>,
     /// Cancelled to make the daemon go.
     pub(crate) stop: CancellationToken,
+    /// What is logged.
+    pub(crate) log: LogLevel,
     /// The panels in hosts' terminal UIs.
     pub(crate) panels: Arc<Panels>,
     /// Held while something is cleared up: two at once would be in each other's way.
@@ -96,6 +100,7 @@ pub(crate) struct About {
     pub(crate) data_dir: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) store: PathBuf,
+    pub(crate) config: PathBuf,
 }
 
 /// The peer of a connection; only the daemon's own user is served.
@@ -139,6 +144,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route(paths::STATUS, get(status::handle))
         .route(paths::PANEL, post(panel::handle))
         .route(paths::STOP, post(stop::handle))
+        .route(paths::LOG, get(log::get).post(log::set))
         .route(paths::EVENTS, get(events::handle))
         .route(paths::BRIDGE_REGISTER, post(bridge_register::handle))
         .route(paths::BRIDGE_STREAM, get(bridge_stream::handle))

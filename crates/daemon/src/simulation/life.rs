@@ -130,6 +130,7 @@ impl Life {
             data_dir: PathBuf::new(),
             socket: PathBuf::new(),
             store: ground.paths.db.clone(),
+            config: PathBuf::new(),
         };
         Ok(Self {
             runtime,
@@ -137,6 +138,7 @@ impl Life {
                 engine,
                 about: Arc::new(about),
                 stop,
+                log: crate::log_level::LogLevel::new(None, "info"),
                 clearing: Arc::default(),
                 panels: Arc::default(),
                 large: Arc::new(tokio::sync::Semaphore::new(1)),
