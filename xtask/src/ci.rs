@@ -14,7 +14,7 @@ pub(crate) fn run() -> Result<()> {
     // As it is shipped, and as it is tested.
     for (name, features) in [
         ("clippy", None),
-        ("clippy, fail points", Some(tests::FAILPOINTS)),
+        ("clippy, all features", Some(tests::FEATURES)),
     ] {
         steps.step(name, || {
             let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);

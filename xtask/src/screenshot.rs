@@ -74,6 +74,7 @@ pub(crate) fn run() -> Result<()> {
         drop(tui);
         list(&sandbox).await?;
         reading(&sandbox).await?;
+        log(&sandbox).await?;
         drop(sandbox);
         shell().await?;
         panel::take().await
@@ -103,6 +104,27 @@ async fn reading(sandbox: &Sandbox) -> Result<()> {
         &tui,
         "reading.svg",
         "brigade search finds delegations by their words, brigade show tells everything about one",
+    )
+}
+
+/// What is logged, changed for a while.
+async fn log(sandbox: &Sandbox) -> Result<()> {
+    let program = sandbox.brigade_program()?.display().to_string();
+    let home = sandbox.home();
+    let script = format!(
+        "export CLICOLOR_FORCE=1; \
+         say() {{ echo \"$ brigade daemon log${{*:+ $*}}\"; \"$0\" daemon log \"$@\" 2>&1 | sed 's,{},~,g'; echo; }}; \
+         say; say info,brigade_daemon::delivery=debug --for 10m; say verbose",
+        home.display()
+    );
+    let size = (NonZeroU16::new(14).unwrap_or(SIZE.0), SIZE.1);
+    let args = ["-c", &script, &program];
+    let tui = Tui::sized(sandbox, Path::new("/bin/sh"), &args, size)?;
+    tui.ended(LIMIT).await?;
+    save(
+        &tui,
+        "log.svg",
+        "brigade daemon log says what is logged, changes it for ten minutes, and refuses what is no level",
     )
 }
 

@@ -12,8 +12,8 @@ use crate::error::{Error, Result, io};
 use crate::steps::{Steps, cargo, cargo_has, run as run_command, watch};
 use crate::{block_on, root, say};
 
-/// Tests kill the daemon at named points, which are compiled in for them alone.
-pub(crate) const FAILPOINTS: &str = "--features=brigade/failpoints";
+/// Tests kill the daemon at named points, which are compiled in for them alone, and hear its traces.
+pub(crate) const FEATURES: &str = "--features=brigade/failpoints,brigade/otel";
 
 /// How many tests passed and failed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) fn run() -> Result<()> {
     let total = Mutex::new(Count::default());
     // Built first: tests with a real daemon and a real host start this binary.
     steps.step("build", || {
-        run_command(cargo(&["build", "--package", "brigade", FAILPOINTS]))
+        run_command(cargo(&["build", "--package", "brigade", FEATURES]))
     });
     steps.step("fetch OpenCode", || {
         // Making a sandbox puts it into the cache, once, before many tests ask for it at a time.
@@ -49,19 +49,13 @@ pub(crate) fn run() -> Result<()> {
             _ => {}
         }
         let args: &[&str] = if cargo_has("nextest") {
-            &[
-                "nextest",
-                "run",
-                "--workspace",
-                FAILPOINTS,
-                "--no-fail-fast",
-            ]
+            &["nextest", "run", "--workspace", FEATURES, "--no-fail-fast"]
         } else {
             say("cargo-nextest is not installed; cargo test does the same, only slower.");
             &[
                 "test",
                 "--workspace",
-                FAILPOINTS,
+                FEATURES,
                 "--lib",
                 "--bins",
                 "--tests",
@@ -72,7 +66,7 @@ pub(crate) fn run() -> Result<()> {
     });
     steps.step("kills survived", figures);
     steps.step("examples in the docs", || {
-        suite(cargo(&["test", "--workspace", FAILPOINTS, "--doc"]), &total)
+        suite(cargo(&["test", "--workspace", FEATURES, "--doc"]), &total)
     });
     steps.step("tests of the bridge", || {
         let mut command = Command::new("node");

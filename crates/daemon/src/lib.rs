@@ -18,6 +18,7 @@ mod project;
 mod servers;
 #[cfg(test)]
 mod simulation;
+mod telemetry;
 mod troubles;
 
 use std::ffi::OsString;
@@ -48,6 +49,8 @@ use http::{About, Api};
 use log_level::LogLevel;
 use parts::Parts;
 use processes::SystemProcesses;
+pub use telemetry::BUILT_IN as TRACES_BUILT_IN;
+use telemetry::Telemetry;
 use troubles::Troubles;
 
 /// How long open requests may take to end once the daemon is to go.
@@ -202,6 +205,7 @@ async fn serve(
         program,
         log,
     } = given;
+    let telemetry = Telemetry::start(configs.user().telemetry.endpoint.as_deref(), &troubles);
     let (hub, signals) = Hub::new(SystemProcesses::shared());
     let stopping = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -219,6 +223,7 @@ async fn serve(
         stopping: stopping.clone(),
         activity: Arc::clone(&activity),
         troubles,
+        telemetry: telemetry.clone(),
         desktop: Arc::new(desktop::SystemDesktop::default()),
     });
     // The socket comes last: nobody can ask before everything that was left is taken up.
@@ -279,6 +284,7 @@ async fn serve(
     if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
         tracing::warn!("some work did not end in time; the next daemon takes it up");
     }
+    telemetry.close().await;
     Ok(())
 }
 

@@ -47,7 +47,11 @@ pub(crate) fn filter(text: &str) -> Result<EnvFilter, LevelError> {
     for part in &parts {
         let whole = part.contains(['=', '[', ']', ':', '}']);
         if part.is_empty() || (!whole && part.parse::<LevelFilter>().is_err()) {
-            return Err(unknown(format!(" ({part:?} is none)")));
+            let why = match parts.len() {
+                1 => String::new(),
+                _ => format!(" ({part:?} is none)"),
+            };
+            return Err(unknown(why));
         }
     }
     let read = |text: &str| EnvFilter::builder().with_regex(false).parse(text);

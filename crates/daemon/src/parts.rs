@@ -15,6 +15,7 @@ use crate::clock::Chance;
 use crate::config::Configs;
 use crate::desktop::Desktop;
 use crate::hosts::Hub;
+use crate::telemetry::Telemetry;
 use crate::troubles::Troubles;
 
 /// The parts.
@@ -33,5 +34,6 @@ pub(crate) struct Parts {
     /// Notified whenever something happens, so that idleness can be measured.
     pub(crate) activity: Arc<Notify>,
     pub(crate) troubles: Troubles,
+    pub(crate) telemetry: Telemetry,
     pub(crate) desktop: Arc<dyn Desktop>,
 }

@@ -203,6 +203,9 @@ pub struct Details {
     /// The delegation whose work it does anew.
     #[serde(default)]
     pub retries: Option<DelegationId>,
+    /// The ID of its trace, where the daemon sends traces.
+    #[serde(default)]
+    pub trace: Option<String>,
     /// The attempts, in order.
     #[serde(default)]
     pub attempts: Vec<AttemptEntry>,

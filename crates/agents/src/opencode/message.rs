@@ -167,6 +167,12 @@ pub struct Part {
     /// Of a tool part: the tool.
     #[serde(default)]
     pub tool: Option<String>,
+    /// Of a tool part: the call's ID, as the provider knows it.
+    #[serde(default, rename = "callID")]
+    pub call: Option<String>,
+    /// Of a text or reasoning part: when it was written.
+    #[serde(default, deserialize_with = "lenient")]
+    pub time: PartTime,
     /// Of a tool part: where it stands.
     #[serde(default)]
     pub state: Option<ToolState>,
@@ -214,6 +220,30 @@ pub struct ToolState {
     /// What it failed with.
     #[serde(default)]
     pub error: Option<String>,
+    /// When it ran.
+    #[serde(default, deserialize_with = "lenient")]
+    pub time: PartTime,
+}
+
+/// When a part was begun and ended, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PartTime {
+    /// Its beginning.
+    pub start: Option<u64>,
+    /// Its end.
+    pub end: Option<u64>,
+}
+
+impl<'de> Deserialize<'de> for PartTime {
+    /// No run depends on these: what has another form is none.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let time = |name: &str| value.get(name).and_then(Value::as_u64);
+        Ok(Self {
+            start: time("start"),
+            end: time("end"),
+        })
+    }
 }
 
 /// Tokens of one or more model calls.

@@ -1,6 +1,7 @@
 //! OpenCode: its API over any transport, its events, and the proof that a run has ended.
 
 mod api;
+mod calls;
 mod drive;
 mod event;
 mod http;
@@ -15,12 +16,13 @@ mod transport;
 mod types;
 
 pub use api::Api;
+pub use calls::{Calls, ModelCall, ToolCall};
 pub use drive::drive;
 pub use event::{EventKind, HostEvent};
 pub use http::{EventStream, HttpTransport};
 pub use id::{fixed_message_id, fixed_part_id, is_prompt_of, later_than, message_id, millis_of};
 pub use judge::{Evidence, Verdict, judge};
-pub use message::{Message, MessageError, MessageInfo, Part, Tokens, ToolState, Usage};
+pub use message::{Message, MessageError, MessageInfo, Part, PartTime, Tokens, ToolState, Usage};
 pub use observe::{Observer, Progress};
 pub use report::{AbortVerdict, DriveOutcome, Ended, Fenced, Refusal, RunLog, RunSpec, Signal};
 pub use server::{

@@ -5,6 +5,7 @@ use brigade_core::id::{Attempt, DelegationId, SessionId};
 use brigade_core::permission::Rule;
 use futures::future::BoxFuture;
 
+use super::calls::Calls;
 use super::event::HostEvent;
 use super::message::Usage;
 use super::observe::Progress;
@@ -154,6 +155,8 @@ pub struct Ended {
     pub usage: Option<Usage>,
     /// How many of the messages that were sent to it the child has been given.
     pub messages: u32,
+    /// The calls of models and tools that were read in the child, those of earlier attempts included.
+    pub calls: Calls,
     /// Running time of this drive in milliseconds.
     pub ran_ms: u64,
 }
@@ -169,6 +172,8 @@ pub enum DriveOutcome {
         why: String,
         /// What there was of an answer.
         partial: String,
+        /// The calls of models and tools that were read in the child.
+        calls: Calls,
         /// Running time of this drive in milliseconds.
         ran_ms: u64,
     },

@@ -112,6 +112,7 @@ fn fields(details: &Details, now: &Now) -> Vec<(&'static str, String)> {
         ("Project", some(&summary.project)),
         ("Session", summary.session.clone()),
         ("Child", details.child.clone()),
+        ("Trace", details.trace.clone()),
         ("Registered", at(Some(summary.registered_at))),
         ("Started", at(summary.started_at)),
         ("Ended", at(summary.ended_at)),
@@ -209,6 +210,7 @@ mod tests {
             notice: "delivered".into(),
             continues: Some("brave-amber-otter".parse().unwrap()),
             retries: None,
+            trace: None,
             attempts: vec![
                 AttemptEntry {
                     attempt: 1,

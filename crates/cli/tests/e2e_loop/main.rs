@@ -10,5 +10,7 @@ mod reading;
 mod run;
 mod servers;
 mod stage;
+#[cfg(feature = "otel")]
+mod traces;
 mod tui;
 mod without;

@@ -24,6 +24,8 @@ pub(super) struct File {
     #[serde(default)]
     server: Server,
     #[serde(default)]
+    telemetry: Telemetry,
+    #[serde(default)]
     budget: Budget,
     #[serde(default)]
     agent: BTreeMap<String, Agent>,
@@ -96,6 +98,20 @@ struct Daemon {
 struct Server {
     enabled: Option<bool>,
     linger: Option<Limit>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Telemetry {
+    #[serde(default, deserialize_with = "collector")]
+    endpoint: Option<String>,
+}
+
+/// The address of a collector.
+fn collector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let endpoint = crate::telemetry::endpoint(&text).map_err(D::Error::custom)?;
+    Ok(Some(endpoint))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -181,6 +197,7 @@ impl File {
             &mut config.server.linger,
             self.server.linger.map(|limit| limit.0),
         );
+        config.telemetry.endpoint = self.telemetry.endpoint;
         let budget = &mut config.budget;
         budget.session_cost = self.budget.session_cost.or(budget.session_cost);
         budget.day_cost = self.budget.day_cost.or(budget.day_cost);
@@ -203,6 +220,7 @@ impl File {
             ("[daemon] log", self.daemon.log.is_some()),
             ("[server] enabled", self.server.enabled.is_some()),
             ("[server] linger", self.server.linger.is_some()),
+            ("[telemetry] endpoint", self.telemetry.endpoint.is_some()),
         ]
         .into_iter()
         .filter_map(|(key, given)| given.then_some(key))

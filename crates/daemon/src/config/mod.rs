@@ -125,6 +125,13 @@ pub struct Server {
     pub linger: Option<Duration>,
 }
 
+/// `[telemetry]`: traces. The person's file alone decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Where a collector of OpenTelemetry listens; none for no traces, unless the environment names one.
+    pub endpoint: Option<String>,
+}
+
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -138,6 +145,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// `[server]`.
     pub server: Server,
+    /// `[telemetry]`.
+    pub telemetry: Telemetry,
     /// `[budget]`.
     pub budget: Budget,
     /// `[agent.NAME]`.
@@ -173,6 +182,7 @@ impl Default for Config {
                 enabled: true,
                 linger: Some(Duration::from_mins(2)),
             },
+            telemetry: Telemetry::default(),
             budget: Budget::default(),
             agents: BTreeMap::new(),
         }
@@ -384,6 +394,8 @@ mod tests {
             [server]
             enabled = false
             linger = "1m"
+            [telemetry]
+            endpoint = "http://127.0.0.1:4318/"
             [budget]
             session_cost = 5
             day_cost = 20.5
@@ -404,6 +416,10 @@ mod tests {
         assert_eq!(config.guard.mcp, McpPolicy::Named);
         assert_eq!(config.daemon.idle_exit, None);
         assert!(!config.server.enabled);
+        assert_eq!(
+            config.telemetry.endpoint.as_deref(),
+            Some("http://127.0.0.1:4318")
+        );
         assert_eq!(config.server.linger, Some(Duration::from_mins(1)));
         let budget = Budget {
             session_cost: Some(5.0),
@@ -446,6 +462,7 @@ mod tests {
             "[notice]\nwake = \"sometimes\"\n",
             "[surprise]\n",
             "[daemon]\nlog = \"verbose\"\n",
+            "[telemetry]\nendpoint = \"127.0.0.1:4318\"\n",
             "[budget]\nday_cost = 0\n",
             "[budget]\nday_cost = nan\n",
             "[budget]\nday_cost = \"5\"\n",
@@ -483,14 +500,18 @@ mod tests {
         let project = dir.path().join(PROJECT_FILE);
         std::fs::write(
             &project,
-            "[limits]\nconcurrent = 99\nmax_run = \"0\"\nattempts = 1\n[budget]\nday_cost = 9.0\nsession_tokens = 4\nday_tokens = 7\n[guard]\nmcp = \"agent\"\n\
+            "[telemetry]\nendpoint = \"http://evil.example:1\"\n[limits]\nconcurrent = 99\nmax_run = \"0\"\nattempts = 1\n[budget]\nday_cost = 9.0\nsession_tokens = 4\nday_tokens = 7\n[guard]\nmcp = \"agent\"\n\
              [agent.a]\nrun = \"read-only\"\n[agent.b]\nrun = \"read-only\"\n[agent.c]\nrun = \"refuse\"\n",
         )
         .unwrap();
         let configs = Configs::load(&user).unwrap();
         let directory = dir.path().to_str().unwrap();
         let config = configs.checked(directory).unwrap();
-        assert_eq!(left_out(dir.path()).unwrap(), ["[limits] concurrent"]);
+        assert_eq!(
+            left_out(dir.path()).unwrap(),
+            ["[limits] concurrent", "[telemetry] endpoint"]
+        );
+        assert_eq!(config.telemetry.endpoint, None);
         assert_eq!(config.limits.concurrent, 8);
         assert_eq!(config.limits.max_run, Some(Duration::from_mins(10)));
         assert_eq!(config.limits.attempts, 1);

@@ -40,6 +40,7 @@ use crate::failpoint;
 use crate::hosts::{Hub, lock};
 use crate::parts::Parts;
 use crate::servers::{ServerParts, Servers};
+use crate::telemetry::Telemetry;
 use crate::troubles::Troubles;
 pub(crate) use attention::{Terminal, Terminals};
 pub(crate) use ledgers::Ledgers;
@@ -148,6 +149,7 @@ struct Inner {
     ledgers: Ledgers,
     servers: Servers,
     troubles: Troubles,
+    telemetry: Telemetry,
     desktop: Arc<dyn Desktop>,
     terminals: Terminals,
     entries: Mutex<HashMap<DelegationId, Arc<Entry>>>,
@@ -189,6 +191,7 @@ impl Engine {
             ledgers: Ledgers::default(),
             servers,
             troubles: parts.troubles,
+            telemetry: parts.telemetry,
             desktop: parts.desktop,
             terminals: Terminals::default(),
             entries: Mutex::default(),
@@ -234,6 +237,11 @@ impl Engine {
         } else {
             "off by [notice] desktop".to_owned()
         }
+    }
+
+    /// The traces.
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.0.telemetry
     }
 
     /// What goes wrong right now.
@@ -419,6 +427,13 @@ impl Engine {
                 lock(&self.0.entries).remove(&entry.id);
                 self.0.delivery.poke(after.spec.parent.as_str());
                 self.call_attention(entry, after);
+                if self.0.telemetry.is_on() {
+                    let (engine, id) = (self.clone(), entry.id.clone());
+                    // A daemon that goes waits for it.
+                    self.0.tasks.spawn(async move {
+                        engine.0.telemetry.ended(&engine.0.store, &id).await;
+                    });
+                }
             }
         }
     }

@@ -267,6 +267,7 @@ impl Engine {
     ) {
         match outcome {
             DriveOutcome::Ended(ended) => {
+                self.0.telemetry.keep(&entry.id, &ended.calls);
                 {
                     let mut live = lock(&entry.live);
                     if let Some(usage) = &ended.usage {
@@ -295,8 +296,10 @@ impl Engine {
             DriveOutcome::Interrupted {
                 why,
                 partial,
+                calls,
                 ran_ms,
             } => {
+                self.0.telemetry.keep(&entry.id, &calls);
                 if !partial.is_empty() {
                     self.save(entry, attempt, Some(&partial), base_ms + ran_ms)
                         .await;

@@ -8,7 +8,7 @@ use brigade_protocol::daemon::{LogLevel, SetLogLevel};
 use brigade_protocol::{ErrorBody, ErrorCode};
 
 use super::{Api, Failure};
-use crate::log_level::LevelError;
+use crate::log_level::{ACCEPTED, LevelError};
 
 /// Longest time for which a change may be passing.
 const LONGEST: Duration = Duration::from_hours(24 * 7);
@@ -60,10 +60,13 @@ fn present(api: &Api) -> LogLevel {
 
 impl From<LevelError> for Failure {
     fn from(error: LevelError) -> Self {
-        let code = match error {
-            LevelError::Unknown { .. } => ErrorCode::BadRequest,
-            LevelError::NotOurs => ErrorCode::Refused,
-        };
-        Self(ErrorBody::new(code, error.to_string()))
+        Self(match error {
+            LevelError::Unknown { text, why } => {
+                let message = format!("{text:?} is no log level{why}; nothing was changed");
+                ErrorBody::new(ErrorCode::BadRequest, message)
+                    .with_hint(format!("accepted is {ACCEPTED}"))
+            }
+            LevelError::NotOurs => ErrorBody::new(ErrorCode::Refused, error.to_string()),
+        })
     }
 }

@@ -217,6 +217,7 @@ pub(super) fn details(engine: &Engine, row: &Row, events: &[EventRow]) -> Detail
         notice: row.notice.clone(),
         continues: spec.continues.as_ref().map(|earlier| earlier.id.clone()),
         retries: spec.retries.clone(),
+        trace: engine.telemetry().trace(spec),
         attempts: attempts::of(events, spec, summary.progress.ran_ms),
         tools,
         refusals: progress

@@ -121,6 +121,7 @@ impl Life {
             logs: PathBuf::new(),
             variables: BTreeMap::new(),
             troubles: Troubles::default(),
+            telemetry: crate::telemetry::Telemetry::default(),
             desktop: Arc::new(crate::desktop::NoDesktop),
         });
         let recovered = engine.clone();

@@ -306,7 +306,9 @@ impl Driver {
         let answer = self
             .ask(|api| async move { api.messages_since(child, parts).await })
             .await?;
-        answer.map_err(|error| refused_child(&error))
+        let messages = answer.map_err(|error| refused_child(&error))?;
+        self.calls.take_in(&messages);
+        Ok(messages)
     }
 
     pub(super) async fn status_of(&mut self, session: &SessionId) -> Result<Status, Exit> {

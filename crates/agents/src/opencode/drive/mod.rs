@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::api::Api;
+use super::calls::Calls;
 use super::id;
 use super::message::Usage;
 use super::observe::Observer;
@@ -110,6 +111,8 @@ struct Driver {
     nudge: Option<(PromptBody, u32)>,
     log: Arc<dyn RunLog>,
     observer: Observer,
+    /// The calls that stand in what was read of the child.
+    calls: Calls,
     /// What earlier attempts have used in the same child.
     earlier: Usage,
     child: Option<SessionId>,
@@ -163,6 +166,7 @@ impl Driver {
             nudge: None,
             log,
             observer: Observer::new(),
+            calls: Calls::default(),
             earlier: Usage::default(),
             asks: VecDeque::new(),
             refused: None,
@@ -227,11 +231,13 @@ impl Driver {
                 answer,
                 usage: self.used(usage.map(|usage| *usage)),
                 messages: self.put,
+                calls: self.calls.clone(),
                 ran_ms,
             }),
             Exit::Interrupted { why, partial } => DriveOutcome::Interrupted {
                 why,
                 partial,
+                calls: self.calls.clone(),
                 ran_ms,
             },
             Exit::Fenced => DriveOutcome::Fenced,

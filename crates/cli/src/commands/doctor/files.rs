@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use brigade_daemon::config::{Configs, PROJECT_FILE, left_out};
-use brigade_daemon::{StoreFault, inspect_store};
+use brigade_daemon::{StoreFault, TRACES_BUILT_IN, inspect_store};
 use brigade_os::paths::{Dirs, ensure_private_dir};
 
 use super::Check;
@@ -73,6 +73,29 @@ pub(super) fn config(dirs: &Dirs, directory: &Path) -> Check {
         } else {
             there.join(", over it ")
         },
+    )
+}
+
+/// Where traces go, if the person's config says so. Whether they arrive the daemon says.
+pub(super) fn traces(dirs: &Dirs) -> Option<Check> {
+    let file = dirs.config_file();
+    let configs = Configs::load(&file).ok()?;
+    let endpoint = configs.user().telemetry.endpoint.as_ref()?;
+    Some(told_of_traces(endpoint, TRACES_BUILT_IN, &file))
+}
+
+fn told_of_traces(endpoint: &str, built_in: bool, file: &Path) -> Check {
+    const NAME: &str = "traces";
+    if built_in {
+        return Check::ok(NAME, format!("of what ends go to {endpoint}"));
+    }
+    Check::warn(
+        NAME,
+        format!(
+            "{} names a collector, {endpoint}, but this brigade is built without traces: nothing is sent",
+            file.display()
+        ),
+        "install one that has them (cargo install --locked --path crates/cli --features otel), or take [telemetry] endpoint out",
     )
 }
 
@@ -270,6 +293,31 @@ mod tests {
         assert_eq!(check.level, Level::Warn);
         let sets = "sets [limits] queue, [daemon] log, which has no effect";
         assert!(check.message.contains(sets), "{}", check.message);
+    }
+
+    #[test]
+    fn a_collector_that_this_program_can_not_send_to_is_told() {
+        let file = Path::new("/config.toml");
+        let check = told_of_traces("http://127.0.0.1:4318", true, file);
+        assert_eq!(check.level, Level::Ok, "{check:?}");
+        let check = told_of_traces("http://127.0.0.1:4318", false, file);
+        assert_eq!(check.level, Level::Warn);
+        assert!(check.message.contains("built without traces"), "{check:?}");
+        let root = tempfile::tempdir().unwrap();
+        let dirs = dirs(root.path());
+        assert_eq!(traces(&dirs), None);
+        fs::create_dir_all(&dirs.config).unwrap();
+        fs::write(
+            dirs.config_file(),
+            "[telemetry]\nendpoint = \"http://127.0.0.1:4318\"\n",
+        )
+        .unwrap();
+        let level = if TRACES_BUILT_IN {
+            Level::Ok
+        } else {
+            Level::Warn
+        };
+        assert_eq!(traces(&dirs).unwrap().level, level);
     }
 
     #[test]

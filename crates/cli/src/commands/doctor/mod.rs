@@ -89,6 +89,7 @@ pub(crate) async fn run(args: Json, context: &mut Context) -> Result<(), CliErro
     let work = async {
         let status = daemon::ask(&context.dirs).await;
         let mut checks = vec![files::binary(), files::config(&context.dirs, &directory)];
+        checks.extend(files::traces(&context.dirs));
         checks.extend(files::data(&context.dirs));
         checks.push(daemon::store(&context.dirs, &status));
         checks.push(files::runtime(&context.dirs, daemon::answered(&status)));
