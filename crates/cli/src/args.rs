@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Doctor(Json),
     /// List delegations, newest first unless sorted otherwise
     List(List),
+    /// Watch delegations on a screen of its own, and steer them
+    Watch(Watch),
     /// Show everything about a delegation
     Show(Show),
     /// Print a delegation's result, or its text so far
@@ -136,6 +138,17 @@ pub(crate) enum Sort {
     Duration,
     /// Its state, in the order of a delegation's life
     State,
+}
+
+/// `watch`.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Of all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only those of this root session
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
 }
 
 /// `show`.

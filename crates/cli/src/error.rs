@@ -50,6 +50,14 @@ pub(crate) struct CliError {
 }
 
 impl CliError {
+    /// It and its hint as one text.
+    pub(crate) fn with_hint(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{} ({hint})", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// A failure without a hint.
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {

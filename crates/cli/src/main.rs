@@ -13,6 +13,7 @@ mod plot;
 mod screen;
 mod since;
 mod table;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -69,6 +70,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), CliErro
         Command::Uninstall(args) => commands::uninstall::run(&args, context),
         Command::Doctor(args) => commands::doctor::run(args, context).await,
         Command::List(args) => commands::list::run(args, context).await,
+        Command::Watch(args) => commands::watch::run(args, context).await,
         Command::Show(args) => commands::show::run(args, context).await,
         Command::Read(args) => commands::read::run(args, context).await,
         Command::Stats(args) => commands::stats::run(args, context).await,

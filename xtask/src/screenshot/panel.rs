@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use brigade_testkit::{Script, Tui};
+use brigade_testkit::{Sandbox, Script, Tui};
 use serde_json::json;
 
 use super::{LIMIT, save};
@@ -30,7 +30,7 @@ const RUNNING: [(&str, &str); 3] = [
 const FAILING: &str = "Read the provider's changelog.";
 const ENDED: &str = "List the public functions without a caller.";
 
-/// Takes the pictures of sidebar and list.
+/// Takes the pictures of sidebar, list and live screen.
 pub(super) async fn take() -> Result<()> {
     let sandbox = demo::sandbox().await?;
     sandbox.brigade(&["install", "opencode"]).await?;
@@ -87,5 +87,23 @@ pub(super) async fn take() -> Result<()> {
             tui.text()
         )));
     }
-    Ok(())
+    watch(&sandbox).await
+}
+
+/// The same on the live screen, with the one that has ended read.
+async fn watch(sandbox: &Sandbox) -> Result<()> {
+    let program = sandbox.brigade_program()?;
+    let watch = Tui::sized(sandbox, program, &["watch"], SIZE)?;
+    watch.wait_for("active 3", LIMIT).await?;
+    watch.wait_for(RUNNING[2].1, LIMIT).await?;
+    watch.keys("jjj\r")?;
+    watch.wait_for("Most are in the importer.", LIMIT).await?;
+    watch.wait_for("import::legacy_path", LIMIT).await?;
+    save(
+        &watch,
+        "watch.svg",
+        "brigade watch: five delegations, and the result of the one that has ended",
+    )?;
+    watch.keys("q")?;
+    Ok(watch.ended(LIMIT).await?)
 }

@@ -4,7 +4,6 @@ pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod doctor;
-
 pub(crate) mod gate;
 pub(crate) mod gc;
 pub(crate) mod install;
@@ -18,3 +17,4 @@ pub(crate) mod send;
 pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod uninstall;
+pub(crate) mod watch;

@@ -151,7 +151,7 @@ fn tools(details: &Details) -> String {
 }
 
 /// An attempt in words.
-fn told(attempt: &AttemptEntry) -> String {
+pub(crate) fn told(attempt: &AttemptEntry) -> String {
     let place = if attempt.own_server {
         "in Brigade's own server"
     } else {

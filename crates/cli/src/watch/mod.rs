@@ -1,0 +1,152 @@
+//! `brigade watch`: events change the model, the model is drawn, effects are carried out beside it.
+
+mod effects;
+mod keys;
+mod markdown;
+mod model;
+mod pane;
+mod rows;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod theme;
+mod update;
+mod view;
+mod wrap;
+
+use std::io;
+use std::time::Duration;
+
+use brigade_client::Client;
+use brigade_os::paths::Dirs;
+use crossterm::event::{Event as Input, EventStream};
+use futures::StreamExt;
+use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::context::Now;
+use crate::error::CliError;
+use effects::Effects;
+use model::Model;
+use terminal::Screen;
+use theme::Theme;
+use update::{Effect, Event, update};
+
+/// How often the screen is drawn again, for what gets older, while something runs and else.
+const TICK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// As many events are taken in before the screen is drawn again.
+const AT_ONCE: usize = 256;
+
+/// What to watch.
+pub(crate) struct Watching {
+    /// The daemon.
+    pub(crate) client: Client,
+    /// Where the next one is found.
+    pub(crate) dirs: Dirs,
+    /// The directory whose project is this one.
+    pub(crate) directory: String,
+    /// Only this root session.
+    pub(crate) session: Option<String>,
+    /// Whether to begin with all projects.
+    pub(crate) all_projects: bool,
+    /// Whether colours are wanted.
+    pub(crate) colour: bool,
+}
+
+/// Watches until the person has enough, or the terminal or the system ends it.
+pub(crate) async fn run(watching: Watching) -> Result<(), CliError> {
+    let theme = Theme {
+        colour: watching.colour,
+    };
+    let mut ends = Ends::new()?;
+    let mut screen = Screen::take()?;
+    let size = screen.terminal.size()?;
+    let mut model = Model::new(
+        watching.all_projects,
+        (size.width, size.height),
+        Now::system(),
+    );
+    let (mut effects, mut events) = Effects::new(watching);
+    effects.watch(model.all_projects);
+    let mut input = EventStream::new();
+    loop {
+        model.now.at = Timestamp::now();
+        screen
+            .terminal
+            .draw(|frame| view::draw(&mut model, frame, theme))?;
+        let tick = if model.has_active() { TICK.0 } else { TICK.1 };
+        let first = tokio::select! {
+            event = events.recv() => event,
+            typed = input.next() => match typed {
+                Some(typed) => heard(typed?),
+                // The terminal is gone.
+                None => return Ok(()),
+            },
+            () = tokio::time::sleep(tick) => None,
+            () = ends.wait() => return Ok(()),
+        };
+        let mut taken = first;
+        for _ in 0..AT_ONCE {
+            let Some(event) = taken else { break };
+            for effect in update(&mut model, event) {
+                match effect {
+                    Effect::Quit => return Ok(()),
+                    Effect::Suspend => {
+                        drop(input);
+                        let suspended = screen.lend(brigade_os::terminal::suspend)?;
+                        input = EventStream::new();
+                        suspended?;
+                    }
+                    Effect::Edit(path) => {
+                        drop(input);
+                        let told = screen.lend(|| effects::edit(&path))?;
+                        input = EventStream::new();
+                        if let Err(why) = told {
+                            update(&mut model, Event::Done(Err(why)));
+                        }
+                    }
+                    Effect::EditCopy(id, text) => {
+                        drop(input);
+                        let told = screen.lend(|| effects::edit_copy(&id, &text))?;
+                        input = EventStream::new();
+                        update(&mut model, Event::Done(told));
+                    }
+                    effect => effects.carry_out(effect)?,
+                }
+            }
+            taken = events.try_recv().ok();
+        }
+    }
+}
+
+/// What of the terminal's events means something here.
+fn heard(input: Input) -> Option<Event> {
+    match input {
+        Input::Key(key) => Some(Event::Key(key)),
+        Input::Paste(text) => Some(Event::Pasted(text)),
+        Input::Resize(columns, lines) => Some(Event::Resized(columns, lines)),
+        _ => None,
+    }
+}
+
+/// The signals that end it.
+struct Ends([Signal; 3]);
+
+impl Ends {
+    fn new() -> io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn wait(&mut self) {
+        let [terminate, interrupt, hangup] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
