@@ -97,8 +97,11 @@ async fn watch(sandbox: &Sandbox) -> Result<()> {
     watch.wait_for("active 3", LIMIT).await?;
     watch.wait_for(RUNNING[2].1, LIMIT).await?;
     watch.keys("jjj\r")?;
-    watch.wait_for("Most are in the importer.", LIMIT).await?;
-    watch.wait_for("import::legacy_path", LIMIT).await?;
+    watch
+        .until("the whole pane", LIMIT, |screen| {
+            screen.matches("import::legacy_path").count() > 30
+        })
+        .await?;
     save(
         &watch,
         "watch.svg",

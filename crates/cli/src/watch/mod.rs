@@ -60,20 +60,13 @@ pub(crate) async fn run(watching: Watching) -> Result<(), CliError> {
     };
     let mut ends = Ends::new()?;
     let mut screen = Screen::take()?;
-    let size = screen.terminal.size()?;
-    let mut model = Model::new(
-        watching.all_projects,
-        (size.width, size.height),
-        Now::system(),
-    );
+    let mut model = Model::new(watching.all_projects, screen.size()?, Now::system());
     let (mut effects, mut events) = Effects::new(watching);
     effects.watch(model.all_projects);
     let mut input = EventStream::new();
     loop {
         model.now.at = Timestamp::now();
-        screen
-            .terminal
-            .draw(|frame| view::draw(&mut model, frame, theme))?;
+        screen.draw(|frame| view::draw(&mut model, frame, theme))?;
         let tick = if model.has_active() { TICK.0 } else { TICK.1 };
         let first = tokio::select! {
             event = events.recv() => event,
