@@ -10,3 +10,4 @@ mod log;
 #[cfg(target_os = "linux")]
 mod machine;
 mod reading;
+mod watch;

@@ -21,7 +21,7 @@ impl Clock for Wall {
 }
 
 /// Leaves a delegation that was under way in a process which is gone, with a text so far.
-fn leave_one_under_way(home: &Home, text: &str) {
+pub(crate) fn leave_one_under_way(home: &Home, text: &str) {
     let data = home.path().join(".local/share");
     std::fs::create_dir_all(data.join("brigade")).unwrap();
     let artifacts = data.join("opencode/delegations");

@@ -1,5 +1,6 @@
 //! The terminal UI, on a pseudo-terminal with a screen that is parsed as it is written.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
 use std::path::Path;
@@ -96,6 +97,26 @@ impl Tui {
         sandbox: &Sandbox,
         program: &Path,
         args: &[&str],
+        size: (NonZeroU16, NonZeroU16),
+    ) -> Result<Self> {
+        Self::placed(
+            program,
+            args,
+            &sandbox.environment(),
+            &sandbox.project(),
+            size,
+        )
+    }
+
+    /// As [`Self::sized`], without a sandbox: with this environment, in this folder.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn placed(
+        program: &Path,
+        args: &[&str],
+        environment: &[(OsString, OsString)],
+        folder: &Path,
         (rows, columns): (NonZeroU16, NonZeroU16),
     ) -> Result<Self> {
         let failed = |error: &dyn std::fmt::Display| Error::Pty(error.to_string());
@@ -105,12 +126,12 @@ impl Tui {
         let mut command = CommandBuilder::new(program);
         command.args(args);
         command.env_clear();
-        for (name, value) in sandbox.environment() {
+        command.env("TERM", "xterm-256color");
+        for (name, value) in environment {
             command.env(name, value);
         }
-        command.env("PWD", sandbox.project());
-        command.env("TERM", "xterm-256color");
-        command.cwd(sandbox.project());
+        command.env("PWD", folder);
+        command.cwd(folder);
         let child = pair
             .slave
             .spawn_command(command)
