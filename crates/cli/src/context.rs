@@ -22,9 +22,14 @@ pub(crate) struct Context {
 impl Context {
     /// A connection to the daemon, which is started if it doesn't run.
     pub(crate) async fn client(&self) -> Result<Client, CliError> {
-        let connect = Client::connect(&self.dirs, StartPolicy::IfNeeded);
-        Ok(patiently("starting Brigade's daemon", connect).await?)
+        connected(&self.dirs).await
     }
+}
+
+/// A connection to the daemon of these places, which is started if it doesn't run.
+pub(crate) async fn connected(dirs: &Dirs) -> Result<Client, CliError> {
+    let connect = Client::connect(dirs, StartPolicy::IfNeeded);
+    Ok(patiently("starting Brigade's daemon", connect).await?)
 }
 
 /// The current directory.

@@ -1,10 +1,14 @@
 //! A text that is followed, printed as it comes and each part of it once, over the daemon's own restarts.
 
+use std::pin::pin;
+
+use brigade_client::{Client, ClientError};
 use brigade_core::delegation::State;
 use brigade_core::text::artifact;
-use brigade_protocol::delegations::Follow;
+use brigade_protocol::delegations::{Follow, Scope};
+use futures::StreamExt;
 
-use crate::error::CliError;
+use crate::error::{CliError, Kind};
 use crate::output::{Output, harmless, remark};
 
 /// What has been told of a text, and printed.
@@ -29,6 +33,43 @@ pub(crate) struct End {
     pub(crate) reason: String,
     /// The result's file.
     pub(crate) artifact: String,
+}
+
+/// How many streams that say nothing are taken up again, one after the other.
+const MAX_SILENCES: u32 = 5;
+
+/// Follows a delegation to its end, and prints its text where there is a place for it. A daemon that goes is
+/// followed by the next: `connect` gives the one that runs by then, and `again` is the command that would go on.
+pub(crate) async fn to_its_end(
+    mut connect: impl AsyncFnMut() -> Result<Client, CliError>,
+    (id, scope): (&str, &Scope),
+    screen: &mut Screen,
+    mut out: Option<&mut Output>,
+    again: &str,
+) -> Result<End, CliError> {
+    let mut silences = 0;
+    loop {
+        let client = connect().await?;
+        let mut events = pin!(client.follow(id, scope).await?);
+        screen.again();
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(ClientError::Lost { .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            silences = 0;
+            if let Some(end) = screen.take(event, out.as_deref_mut())? {
+                return Ok(end);
+            }
+        }
+        silences += 1;
+        if silences > MAX_SILENCES {
+            let message = "the daemon ends its streams before the delegation has ended";
+            let again = format!("the delegation goes on; follow it with: {again}");
+            return Err(CliError::new(Kind::Unreachable, message).hint(again));
+        }
+    }
 }
 
 impl Screen {

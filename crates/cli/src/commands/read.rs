@@ -1,20 +1,13 @@
 //! `brigade read`
 
-use std::pin::pin;
-
-use brigade_client::ClientError;
 use brigade_core::delegation::State;
 use brigade_protocol::delegations::Scope;
-use futures::StreamExt;
 
 use crate::args::Read;
-use crate::context::{Context, scope};
+use crate::context::{Context, connected, scope};
 use crate::error::{CliError, Kind};
 use crate::output::{Output, remark};
-use crate::screen::Screen;
-
-/// How many streams that say nothing are taken up again, one after the other.
-const MAX_SILENCES: u32 = 5;
+use crate::screen::{Screen, to_its_end};
 
 pub(crate) async fn run(args: Read, context: &mut Context) -> Result<(), CliError> {
     let scope = scope(args.all)?;
@@ -48,41 +41,26 @@ fn ended(out: &mut Output, text: &str) -> Result<(), CliError> {
 /// Prints the text as it comes. Only text goes to standard output; all else is a remark beside it. A daemon that goes
 /// is started again, and its stream taken up where it broke off.
 async fn follow(context: &mut Context, id: &str, scope: &Scope) -> Result<(), CliError> {
-    let mut screen = Screen::default();
-    let mut silences = 0;
-    loop {
-        let client = context.client().await?;
-        let mut events = pin!(client.follow(id, scope).await?);
-        screen.again();
-        while let Some(event) = events.next().await {
-            let event = match event {
-                Ok(event) => event,
-                Err(ClientError::Lost { .. }) => break,
-                Err(error) => return Err(error.into()),
-            };
-            silences = 0;
-            if let Some(end) = screen.take(event, Some(&mut context.out))? {
-                remark(&format!(
-                    "({}: {}; {})",
-                    end.state, end.reason, end.artifact
-                ));
-                return match end.state {
-                    State::Complete => Ok(()),
-                    _ => Err(CliError::told(Kind::Failed)),
-                };
-            }
-        }
-        silences += 1;
-        if silences > MAX_SILENCES {
-            let again = if scope.directory.is_none() {
-                " --all"
-            } else {
-                ""
-            };
-            let what = "the daemon ends its streams before the delegation has ended";
-            return Err(CliError::new(Kind::Unreachable, what).hint(format!(
-                "the delegation goes on; follow it again with: brigade read {id} --follow{again}"
-            )));
-        }
+    let all = if scope.directory.is_none() {
+        " --all"
+    } else {
+        ""
+    };
+    let Context { dirs, out } = context;
+    let end = to_its_end(
+        async || connected(dirs).await,
+        (id, scope),
+        &mut Screen::default(),
+        Some(out),
+        &format!("brigade read {id} --follow{all}"),
+    )
+    .await?;
+    remark(&format!(
+        "({}: {}; {})",
+        end.state, end.reason, end.artifact
+    ));
+    match end.state {
+        State::Complete => Ok(()),
+        _ => Err(CliError::told(Kind::Failed)),
     }
 }

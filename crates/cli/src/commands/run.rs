@@ -3,13 +3,12 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
-use brigade_client::{Client, ClientError};
+use brigade_client::Client;
 use brigade_core::delegation::State;
 use brigade_core::id::SessionId;
 use brigade_protocol::bridge::Host;
 use brigade_protocol::delegations::Scope;
 use brigade_protocol::run::{Begun, Run};
-use futures::StreamExt;
 use serde::Serialize;
 
 use super::send::standard_input;
@@ -18,10 +17,7 @@ use crate::context::{Context, directory};
 use crate::error::{CliError, Kind};
 use crate::host::{real_program, which};
 use crate::output::{Output, patiently, remark};
-use crate::screen::Screen;
-
-/// How often in a row the daemon may end the stream without having said anything.
-const MAX_SILENCES: u32 = 5;
+use crate::screen::{Screen, to_its_end};
 
 /// What `--wait --json` prints.
 #[derive(Debug, Serialize)]
@@ -178,39 +174,29 @@ async fn wait(
     quiet: bool,
 ) -> Result<Ended, CliError> {
     let id = begun.id.as_str();
-    let scope = Scope::default();
     let mut screen = Screen::of_answer();
-    let mut silences = 0;
-    loop {
-        let mut events = std::pin::pin!(client.follow(id, &scope).await?);
-        screen.again();
-        while let Some(event) = events.next().await {
-            let event = match event {
-                Ok(event) => event,
-                Err(ClientError::Lost { .. }) => break,
-                Err(error) => return Err(error.into()),
-            };
-            silences = 0;
-            let out = (!quiet).then_some(&mut *out);
-            if let Some(end) = screen.take(event, out)? {
-                let mut begun = begun.clone();
-                begun.state = end.state;
-                return Ok(Ended {
-                    begun,
-                    reason: end.reason,
-                    artifact: end.artifact,
-                    text: screen.told(),
-                });
-            }
+    let mut lost = false;
+    let connect = async || {
+        if std::mem::replace(&mut lost, true) {
+            // The next daemon does not know the environment in which the work may have to go on.
+            client.shell(host).await?;
         }
-        silences += 1;
-        if silences > MAX_SILENCES {
-            let message = "the daemon ends its streams before the delegation has ended";
-            let again =
-                format!("the delegation goes on; follow it with: brigade read {id} --follow");
-            return Err(CliError::new(Kind::Unreachable, message).hint(again));
-        }
-        // The next daemon does not know the environment in which the work may have to go on.
-        client.shell(host).await?;
-    }
+        Ok(client.clone())
+    };
+    let end = to_its_end(
+        connect,
+        (id, &Scope::default()),
+        &mut screen,
+        (!quiet).then_some(out),
+        &format!("brigade read {id} --follow"),
+    )
+    .await?;
+    let mut begun = begun.clone();
+    begun.state = end.state;
+    Ok(Ended {
+        begun,
+        reason: end.reason,
+        artifact: end.artifact,
+        text: screen.told(),
+    })
 }

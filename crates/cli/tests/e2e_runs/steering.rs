@@ -32,6 +32,13 @@ async fn begin(rig: &Rig, root: &str, gate: &str) -> String {
     id
 }
 
+/// Sends a message, which is taken.
+async fn send(rig: &Rig, id: &str, message: &str) -> Finished {
+    let done = rig.sandbox.brigade(&["send", id, message]).await.unwrap();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    done
+}
+
 /// The ID of the round in which an ended delegation goes on.
 fn round(said: &str) -> String {
     let (_, rest) = said.split_once(" goes on in its session as ").unwrap();
@@ -44,12 +51,7 @@ async fn a_message_reaches_a_running_child_at_its_next_step() {
     let root = rig.root().await;
     let id = begin(&rig, &root, "one").await;
     let correction = Script::saying("Corrected: look at the tests.").to_string();
-    let done = rig
-        .sandbox
-        .brigade(&["send", &id, &correction])
-        .await
-        .unwrap();
-    assert_eq!(done.code(), Some(0), "{done:?}");
+    let done = send(&rig, &id, &correction).await;
     assert!(
         done.stdout.contains("gets the message at its next step"),
         "{done:?}"
@@ -256,12 +258,7 @@ async fn a_message_survives_the_death_of_the_daemon() {
     let root = rig.root().await;
     let id = begin(&rig, &root, "one").await;
     let correction = Script::saying("Heard all the same.").to_string();
-    let done = rig
-        .sandbox
-        .brigade(&["send", &id, &correction])
-        .await
-        .unwrap();
-    assert_eq!(done.code(), Some(0), "{done:?}");
+    send(&rig, &id, &correction).await;
     assert!(rig.sandbox.signal_daemon(Signal::KILL), "no daemon to kill");
     rig.sandbox.model().open("one");
     let (shown, artifact) = rig.ends_as(&id, "complete").await;

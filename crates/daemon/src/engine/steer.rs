@@ -245,16 +245,12 @@ impl Engine {
         child: SessionId,
         message: &str,
         call: Option<&str>,
-        coming: Coming<'_>,
+        mut coming: Coming<'_>,
     ) -> Result<Steered, NotSteered> {
         let record = &row.delegation;
         let old = &record.spec;
         coming.may_go_on(old)?;
-        let Coming {
-            mut spec,
-            config,
-            held,
-        } = coming;
+        let spec = &mut coming.spec;
         // The session's own, whichever is the agent's today.
         spec.model.clone_from(&old.model);
         message.clone_into(&mut spec.prompt);
@@ -268,10 +264,7 @@ impl Engine {
             },
             call: call.map(str::to_owned),
         });
-        let started = self.admit(spec, &config).await?;
-        if let Some(held) = held {
-            held.hand_over(&started);
-        }
+        let started = self.register_coming(coming).await?;
         Ok(Steered::Continued(Box::new(started.delegation)))
     }
 
@@ -297,7 +290,7 @@ impl Engine {
         if old.prompt.is_empty() {
             return Err(Unsteerable::TakenBack { id: old.id.clone() }.into());
         }
-        let coming = self.coming(old, asker).await?;
+        let mut coming = self.coming(old, asker).await?;
         let _turn = self.0.sending.lock().await;
         if let Some(earlier) = &old.continues {
             if let Some(entry) = self.active_in(&earlier.child).await {
@@ -309,14 +302,14 @@ impl Engine {
             }
             coming.may_go_on(old)?;
         }
-        let Coming {
-            mut spec,
-            config,
-            held,
-        } = coming;
         // What was asked for then, a time limit of its own included.
-        spec.max_run_ms = old.max_run_ms;
-        spec.retries = Some(old.id.clone());
+        coming.spec.max_run_ms = old.max_run_ms;
+        coming.spec.retries = Some(old.id.clone());
+        Ok(self.register_coming(coming).await?)
+    }
+
+    async fn register_coming(&self, coming: Coming<'_>) -> Result<Started, NotStarted> {
+        let Coming { spec, config, held } = coming;
         let started = self.admit(spec, &config).await?;
         if let Some(held) = held {
             held.hand_over(&started);
