@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use brigade_testkit::model::Outcome;
 use brigade_testkit::model::script::Op;
-use brigade_testkit::{Message, Script};
+use brigade_testkit::{Finished, Message, Script};
 use rustix::process::Signal;
 use serde_json::json;
 
