@@ -58,6 +58,12 @@ pub(crate) fn filter(text: &str) -> Result<EnvFilter, LevelError> {
     let always = ALWAYS
         .parse()
         .map_err(|error: ParseError| unknown(format!(" ({error})")))?;
+    // The library has parts alone silence all others, their errors included.
+    let named = parts.iter().any(|part| part.parse::<LevelFilter>().is_ok());
+    let mut parts = parts;
+    if !named {
+        parts.insert(0, "warn");
+    }
     let filter = read(&parts.join(",")).map_err(|error| unknown(format!(" ({error})")))?;
     Ok(filter.add_directive(always))
 }

@@ -75,6 +75,13 @@ impl Calls {
         }
     }
 
+    /// The same without those that were under way: how they ended is seen by whoever looks next, or by nobody.
+    pub fn ended(mut self) -> Self {
+        self.0
+            .retain(|_, call| call.ended_ms.is_some() || call.error.is_some());
+        self
+    }
+
     /// Each with its message's ID.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &ModelCall)> {
         self.0.iter().map(|(id, call)| (id.as_str(), call))

@@ -299,7 +299,7 @@ impl Engine {
                 calls,
                 ran_ms,
             } => {
-                self.0.telemetry.keep(&entry.id, &calls);
+                self.0.telemetry.keep(&entry.id, &calls.ended());
                 if !partial.is_empty() {
                     self.save(entry, attempt, Some(&partial), base_ms + ran_ms)
                         .await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use brigade_agents::opencode::Calls;
 use brigade_core::id::DelegationId;
 use brigade_store::{Store, StoreError};
-use opentelemetry::InstrumentationScope;
+use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -129,6 +129,22 @@ fn address(
     if let Some(setting) = setting {
         return base(setting).map(Some).map_err(|error| error.to_string());
     }
+    // What other programs are told of traces holds here, too.
+    let said = |name: &str| variable(name).map(|value| value.trim().to_ascii_lowercase());
+    let exporters = said("OTEL_TRACES_EXPORTER");
+    if exporters.is_some_and(|names| !names.split(',').any(|name| name.trim() == "otlp")) {
+        return Ok(None);
+    }
+    let protocol = said("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+        .or_else(|| said("OTEL_EXPORTER_OTLP_PROTOCOL"))
+        .filter(|protocol| protocol != "http/protobuf");
+    if let Some(protocol) = protocol {
+        tracing::info!(
+            protocol,
+            "the environment names a collector that is spoken to otherwise: no traces are sent"
+        );
+        return Ok(None);
+    }
     named("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &|text| endpoint(text))
         .or_else(|| named("OTEL_EXPORTER_OTLP_ENDPOINT", &base))
         .transpose()
@@ -138,6 +154,8 @@ fn build(address: &str, troubles: &Troubles) -> Result<Sender, String> {
     // A client that blocks must not be made among tasks.
     let client = std::thread::spawn(|| {
         let client = reqwest::blocking::Client::builder();
+        // Headers with a key are for the collector that was named, and for no other.
+        let client = client.redirect(reqwest::redirect::Policy::none());
         client.no_proxy().timeout(PATIENCE).build()
     });
     let client = match client.join() {
@@ -165,9 +183,14 @@ fn build(address: &str, troubles: &Troubles) -> Result<Sender, String> {
         .build();
     let mut processor = BatchSpanProcessor::new(watched, config);
     let version = env!("CARGO_PKG_VERSION");
-    let resource = Resource::builder().with_service_name("brigade");
-    let resource =
-        resource.with_attribute(opentelemetry::KeyValue::new("service.version", version));
+    // Not the environment's attributes: one daemon serves all projects, wherever it was started.
+    let resource = Resource::builder_empty()
+        .with_service_name("brigade")
+        .with_attributes([
+            KeyValue::new("service.version", version),
+            KeyValue::new("telemetry.sdk.name", "opentelemetry"),
+            KeyValue::new("telemetry.sdk.language", "rust"),
+        ]);
     processor.set_resource(&resource.build());
     Ok(Sender {
         processor: Arc::new(processor),
@@ -317,6 +340,18 @@ mod tests {
         let off = given(&[("OTEL_SDK_DISABLED", "true")]);
         assert_eq!(address(Some("http://mine:1"), off), Ok(None));
         let tls = given(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://far.example")]);
+        for (name, value) in [
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ] {
+            let other = |asked: &str| match asked {
+                _ if asked == name => Some(value.to_owned()),
+                "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://base:4318".to_owned()),
+                _ => None,
+            };
+            assert_eq!(address(None, other), Ok(None), "{name}");
+            assert!(address(Some("http://mine:1"), other).unwrap().is_some());
+        }
         let error = address(None, tls).unwrap_err();
         assert!(
             error.starts_with("OTEL_EXPORTER_OTLP_ENDPOINT: "),

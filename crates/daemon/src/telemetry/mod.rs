@@ -36,10 +36,20 @@ pub(crate) struct EndpointError {
 /// # Errors
 /// Where it is no such address.
 pub(crate) fn endpoint(text: &str) -> Result<String, EndpointError> {
+    // What stands before an `@` may be a password: it is repeated nowhere.
+    let secret = text.contains('@');
     let wrong = |why| EndpointError {
-        text: text.chars().take(100).collect(),
+        text: if secret { "(…@…)" } else { text }
+            .chars()
+            .take(100)
+            .collect(),
         why,
     };
+    if secret {
+        return Err(wrong(
+            "without a name or a password: OTEL_EXPORTER_OTLP_HEADERS is the place for those",
+        ));
+    }
     let address: axum::http::Uri = text.trim().parse().map_err(|_| wrong("and well formed"))?;
     if address.scheme_str() != Some("http") {
         return Err(wrong(
@@ -159,9 +169,11 @@ mod tests {
             "http://",
             "http://x/?a=b",
             "grpc://x:4317",
+            "http://user:key@x:4318",
         ] {
             let error = endpoint(bad).unwrap_err().to_string();
             assert!(error.contains("http://127.0.0.1:4318"), "{bad}: {error}");
+            assert!(!error.contains("key"), "{error}");
         }
     }
 }

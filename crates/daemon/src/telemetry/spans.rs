@@ -156,7 +156,7 @@ impl Story<'_> {
             [
                 provider
                     .or_else(|| named.map(|model| model.provider.clone()))
-                    .map(|it| KeyValue::new(name::PROVIDER, it)),
+                    .map(|it| KeyValue::new(name::PROVIDER, provider_name(&it))),
                 model
                     .or_else(|| named.map(|model| model.model.clone()))
                     .map(|it| KeyValue::new(name::MODEL, it)),
@@ -207,8 +207,8 @@ impl Story<'_> {
         attributes.extend(
             [
                 call.provider
-                    .clone()
-                    .map(|it| KeyValue::new(name::PROVIDER, it)),
+                    .as_deref()
+                    .map(|it| KeyValue::new(name::PROVIDER, provider_name(it))),
                 call.model.clone().map(|it| KeyValue::new(name::MODEL, it)),
                 self.record
                     .child
@@ -339,6 +339,20 @@ fn time(ms: u64) -> SystemTime {
 
 fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A provider by the conventions' name for it, where OpenCode has another one.
+fn provider_name(id: &str) -> String {
+    match id {
+        "amazon-bedrock" => "aws.bedrock",
+        "azure" => "azure.ai.openai",
+        "google" => "gcp.gemini",
+        "google-vertex" => "gcp.vertex_ai",
+        "mistral" => "mistral_ai",
+        "xai" => "x_ai",
+        known => known,
+    }
+    .to_owned()
 }
 
 #[cfg(test)]
