@@ -94,6 +94,12 @@ impl Engine {
         }
     }
 
+    /// The first that wait for their start, in order.
+    pub(crate) fn next_in_line(&self, count: usize) -> Vec<DelegationId> {
+        let state = lock(&self.0.schedule.state);
+        state.waiting.values().take(count).cloned().collect()
+    }
+
     /// Looks whether anybody can start; called whenever a slot, a host or a delegation comes.
     pub(crate) fn schedule(&self) {
         let engine = self.clone();

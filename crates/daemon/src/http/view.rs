@@ -1,6 +1,7 @@
 //! From rows of the store to what people see.
 
 use brigade_core::delegation::{Delegation, Event, Phase, Sender, Spec, State, span};
+use brigade_core::id::DelegationId;
 use brigade_core::text::line::one_line;
 use brigade_protocol::delegations::{Details, Progress, Refused, Summary, TimelineEntry, ToolUse};
 use brigade_store::{EventRow, Foreign, Listed, Row};
@@ -146,11 +147,32 @@ fn waits_for(engine: &Engine, record: &Delegation) -> Option<String> {
     }
 }
 
+/// As far back the places in the line are told apart.
+pub(super) const LINE: usize = 100;
+
+/// Where one stands that waits for nothing but its turn, by the first `LINE + 1` of the line.
+pub(super) fn queued(line: &[DelegationId], id: &DelegationId) -> String {
+    match line.iter().position(|waiting| waiting == id) {
+        // The next, or just about to start.
+        Some(0) => "queued".to_owned(),
+        None if line.len() <= LINE => "queued".to_owned(),
+        Some(before) => format!("queued, {before}{BEFORE}"),
+        None => format!("queued, over {LINE}{BEFORE}"),
+    }
+}
+
+const BEFORE: &str = " before it";
+
+/// Whether that is what these words say.
+pub(super) fn is_queued(phase: &str) -> bool {
+    phase == "queued" || (phase.starts_with("queued, ") && phase.ends_with(BEFORE))
+}
+
 fn phase(engine: &Engine, row: &Row) -> String {
     match &row.delegation.phase {
         Phase::Queued => match waits_for(engine, &row.delegation) {
             Some(what) => format!("queued, {what}"),
-            None => "queued".to_owned(),
+            None => queued(&engine.next_in_line(LINE + 1), &row.delegation.spec.id),
         },
         Phase::Waiting { why } => {
             let what = waits_for(engine, &row.delegation);

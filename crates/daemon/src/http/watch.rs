@@ -211,11 +211,28 @@ impl Watcher {
             self.remember(&now, spent);
             delegations.push(now);
         }
+        delegations.extend(self.moved_up());
         if delegations.is_empty() {
             return Ok(None);
         }
         self.next = Instant::now() + PAUSES.0;
         Ok(Some(Watched::Changed { delegations }))
+    }
+
+    /// Those that have another place in the line than they were shown with.
+    fn moved_up(&mut self) -> Vec<Summary> {
+        let line = self.api.engine.next_in_line(view::LINE + 1);
+        let mut moved = Vec::new();
+        for (id, active) in &mut self.active {
+            if view::is_queued(&active.shown.phase) {
+                let phase = view::queued(&line, id);
+                if phase != active.shown.phase {
+                    active.shown.phase = phase;
+                    moved.push(active.shown.clone());
+                }
+            }
+        }
+        moved
     }
 
     fn remember(&mut self, shown: &Summary, spent: (u64, bool)) {

@@ -89,6 +89,36 @@ async fn a_watcher_sees_a_delegation_come_work_and_end_and_be_read() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_turn_is_shown_with_its_place_in_the_line() {
+    let rig = Rig::new("[limits]\nconcurrent = 1\n").await;
+    let host = rig.host("a").await;
+    let root = rig.world.root();
+    host.person(&root, "hello");
+    idle(&rig, &root).await;
+    let client = rig.client().await;
+    let mut ids = Vec::new();
+    for gate in ["one", "two", "three"] {
+        let prompt = format!("@stream {gate}\n@say done");
+        ids.push(host.delegate(&root, &prompt).await.unwrap());
+    }
+    let last = ids.pop().unwrap();
+    let phase = async || rig.show(&last).await.summary.phase;
+    assert_eq!(phase().await, "queued, 1 before it");
+    let mut events = client.watch(&all(10)).await.unwrap();
+    next(&mut events).await;
+    rig.world.open("one");
+    let moved = row(&mut events, |row| {
+        row.id.as_str() == last && row.phase == "queued"
+    })
+    .await;
+    assert_eq!(moved.state, State::Registered);
+    assert_eq!(phase().await, "queued");
+    rig.world.open("two");
+    rig.world.open("three");
+    rig.ended(&ids).await;
+}
+
+#[tokio::test]
 async fn many_changes_at_once_are_few_messages_and_the_last_of_them_holds() {
     let rig = Rig::new("[limits]\nconcurrent = 3\n").await;
     let host = rig.host("a").await;
