@@ -77,6 +77,14 @@ struct Coming<'a> {
     held: Option<Held<'a>>,
 }
 
+/// What a message has to wait for.
+enum First {
+    /// That this delegation's result is written.
+    End(DelegationId),
+    /// A server for the further round.
+    Server,
+}
+
 impl Coming<'_> {
     /// A session keeps the rules that it was made with: it is gone on with only where they are still the agent's.
     fn may_go_on(&self, old: &Spec) -> Result<(), Unsteerable> {
@@ -120,20 +128,19 @@ impl Engine {
         let mut coming = None;
         loop {
             // Others are held up neither by a server that comes up nor by what is being written.
-            if old.from_shell() && coming.is_none() && self.entry(id).is_none() {
-                coming = Some(self.coming(old, asker).await?);
-            }
-            let ending = match self.send_now(id, from, message, call, &mut coming).await? {
+            match self.send_now(id, from, message, call, &mut coming).await? {
                 Ok(steered) => return Ok(steered),
-                Err(ending) => ending,
-            };
-            if !self.ended(&ending, ENDING).await {
-                return Err(Unsteerable::Ending { id: ending }.into());
+                Err(First::Server) => coming = Some(self.coming(old, asker).await?),
+                Err(First::End(id)) => {
+                    if !self.ended(&id, ENDING).await {
+                        return Err(Unsteerable::Ending { id }.into());
+                    }
+                }
             }
         }
     }
 
-    /// The same, at once; gives back the delegation whose result is being written, if that has to be awaited.
+    /// The same, at once, or what has to be awaited first.
     async fn send_now(
         &self,
         id: &DelegationId,
@@ -141,7 +148,7 @@ impl Engine {
         message: &str,
         call: Option<&str>,
         coming: &mut Option<Coming<'_>>,
-    ) -> Result<Result<Steered, DelegationId>, NotSteered> {
+    ) -> Result<Result<Steered, First>, NotSteered> {
         let _turn = self.0.sending.lock().await;
         let mut id = id.clone();
         loop {
@@ -166,7 +173,9 @@ impl Engine {
                     }
                     Err(DispatchError::NotActive(_)) => continue,
                     Err(DispatchError::Store(error)) => return Err(error.into()),
-                    Err(DispatchError::Rejected(Rejected::Decided(_))) => return Ok(Err(id)),
+                    Err(DispatchError::Rejected(Rejected::Decided(_))) => {
+                        return Ok(Err(First::End(id)));
+                    }
                     Err(DispatchError::Rejected(_)) => {
                         return Err(Unsteerable::TakesNothing { id }.into());
                     }
@@ -192,7 +201,7 @@ impl Engine {
                 None => {
                     let coming = match coming.take() {
                         Some(coming) => coming,
-                        None if row.delegation.spec.from_shell() => return Ok(Err(id)),
+                        None if row.delegation.spec.from_shell() => return Ok(Err(First::Server)),
                         None => self.coming(&row.delegation.spec, None).await?,
                     };
                     let round = self.go_on(&row, child, message, call, coming).await?;
