@@ -338,8 +338,9 @@ async fn what_is_cancelled_has_stopped_and_stays_stopped() {
     });
     let stream = rig.delegate(&root, "explore", &flood).await;
     rig.events
-        .wait_for("the stream", LIMIT, |event| {
+        .wait_for("the child's stream", LIMIT, |event| {
             event["type"] == "message.part.delta"
+                && event["properties"]["sessionID"] != root.as_str()
         })
         .await
         .unwrap();
