@@ -10,8 +10,8 @@ use brigade_protocol::daemon::{
     EventsQuery, Hello, LogLevel, LoggedEvent, SetLogLevel, Status, Stop, Welcome,
 };
 use brigade_protocol::delegations::{
-    Cancel, Cancelled, Details, Follow, ListQuery, Listing, Message, Retried, Scope, SearchQuery,
-    SearchResults, Sent, Text, WatchQuery, Watched,
+    Cancel, Cancelled, Details, Follow, FollowQuery, ListQuery, Listing, Message, Retried, Scope,
+    SearchQuery, SearchResults, Sent, Text, WatchQuery, Watched,
 };
 use brigade_protocol::gc::{Gc, GcReport};
 use brigade_protocol::run::{Begun, Run};
@@ -234,7 +234,24 @@ impl Client {
     /// # Errors
     /// When there is none or are several of that prefix, or the daemon can't be reached.
     pub async fn follow(&self, id: &str, scope: &Scope) -> Result<Events<Follow>, ClientError> {
-        self.stream(&fill(paths::DELEGATION_FOLLOW, "{id}", id)?, scope)
+        let query = FollowQuery {
+            directory: scope.directory.clone(),
+            peek: false,
+        };
+        self.stream(&fill(paths::DELEGATION_FOLLOW, "{id}", id)?, &query)
+            .await
+    }
+
+    /// The same only while it grows: the result does not come at its end, and does not count as read.
+    ///
+    /// # Errors
+    /// As for [`Client::follow`].
+    pub async fn peek(&self, id: &str) -> Result<Events<Follow>, ClientError> {
+        let query = FollowQuery {
+            directory: None,
+            peek: true,
+        };
+        self.stream(&fill(paths::DELEGATION_FOLLOW, "{id}", id)?, &query)
             .await
     }
 

@@ -17,6 +17,17 @@ pub struct Scope {
     pub directory: Option<String>,
 }
 
+/// How to follow a text.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct FollowQuery {
+    /// Only one of this directory's project; none for all projects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Only while it grows: the result is not sent at its end, and does not count as read.
+    #[serde(default)]
+    pub peek: bool,
+}
+
 /// What to list.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ListQuery {

@@ -2,18 +2,20 @@
 
 use std::io::{self, Write as _, stdout};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use brigade_client::{Client, ClientError, StartPolicy};
 use brigade_core::id::DelegationId;
 use brigade_os::paths::Dirs;
-use brigade_protocol::delegations::{Cancel, Follow, Message, Scope, SearchQuery, WatchQuery};
+use brigade_protocol::delegations::{
+    Cancel, Details, Follow, Message, Scope, SearchQuery, WatchQuery,
+};
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::execute;
 use futures::StreamExt;
+use tokio::process::Command;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::Watching;
 use super::model::MOST;
@@ -49,6 +51,8 @@ pub(super) struct Effects {
     watching: Option<Task>,
     resting: Option<Task>,
     following: Option<Task>,
+    /// What the person has asked for and is under way.
+    deeds: JoinSet<Result<String, String>>,
 }
 
 impl Effects {
@@ -63,6 +67,7 @@ impl Effects {
             watching: None,
             resting: None,
             following: None,
+            deeds: JoinSet::new(),
         };
         (effects, heard)
     }
@@ -108,15 +113,13 @@ impl Effects {
                     }))
                 });
             }
-            Effect::Detail(id) => self.ask(|client| async move {
-                let details = client.show(id.as_str(), &Scope::default()).await;
+            Effect::Detail(id) => self.look(|dirs| async move {
+                let details = details(&dirs, &id).await;
                 let details = details.map(Box::new).map_err(|error| error.to_string());
                 Event::Detailed(id, details)
             }),
-            Effect::Follow(id) => {
-                let (dirs, events) = (self.dirs.clone(), self.events.clone());
-                self.following = Some(Task(tokio::spawn(follow(dirs, id, events))));
-            }
+            Effect::Peek(id) => self.follow(id, false),
+            Effect::Read(id) => self.follow(id, true),
             Effect::Search {
                 query,
                 all_projects,
@@ -126,19 +129,15 @@ impl Effects {
                     directory: self.scope(all_projects),
                     limit: Some(HITS),
                 };
-                self.ask(|client| async move {
-                    let hits = client.search(&search).await;
-                    let hits =
-                        hits.map(|found| found.hits.into_iter().map(|hit| hit.summary).collect());
+                self.look(|dirs| async move {
+                    let hits = search_all(&dirs, &search).await;
                     Event::Found(query, hits.map_err(|error| error.to_string()))
                 });
             }
-            Effect::Cancel(id) => {
-                self.ask(|client| async move { done(cancel(&client, &id).await) });
-            }
-            Effect::Retry(id) => self.ask(|client| async move { done(retry(&client, &id).await) }),
+            Effect::Cancel(id) => self.act(|client| async move { cancel(&client, &id).await }),
+            Effect::Retry(id) => self.act(|client| async move { retry(&client, &id).await }),
             Effect::Send(id, text) => {
-                self.ask(|client| async move { done(send(&client, &id, text).await) });
+                self.act(|client| async move { send(&client, &id, text).await });
             }
             Effect::Copy(text) => {
                 execute!(stdout(), CopyToClipboard::to_clipboard_from(text))?;
@@ -150,13 +149,40 @@ impl Effects {
         Ok(())
     }
 
-    /// Asks the daemon something; the answer is an event.
-    fn ask<F: Future<Output = Event> + Send + 'static>(&self, question: impl FnOnce(Client) -> F) {
-        let (asked, events) = (question(self.client.clone()), self.events.clone());
+    /// Asks the daemon that runs, and starts none: the answer is an event.
+    fn look<F: Future<Output = Event> + Send + 'static>(&self, question: impl FnOnce(Dirs) -> F) {
+        let (asked, events) = (question(self.dirs.clone()), self.events.clone());
         drop(tokio::spawn(async move {
             let answer = asked.await;
             tell(&events, answer).await;
         }));
+    }
+
+    /// Does what a person has asked for, whether the screen stays until it is done or not.
+    fn act<F>(&mut self, deed: impl FnOnce(Client) -> F)
+    where
+        F: Future<Output = Result<String, CliError>> + Send + 'static,
+    {
+        let (deed, events) = (deed(self.client.clone()), self.events.clone());
+        self.deeds.spawn(async move {
+            let done = deed.await.map_err(|error| error.with_hint());
+            // Once the screen is gone nobody hears it, and it is told there.
+            let _ = events.send(Event::Done(done.clone())).await;
+            done
+        });
+        // What has ended was told.
+        while self.deeds.try_join_next().is_some() {}
+    }
+
+    /// Follows a text while it grows, or reads a result.
+    fn follow(&mut self, id: DelegationId, read: bool) {
+        let (dirs, events) = (self.dirs.clone(), self.events.clone());
+        self.following = Some(Task(tokio::spawn(follow(dirs, id, read, events))));
+    }
+
+    /// What was asked for and is not done yet, after the screen is gone.
+    pub(super) fn unfinished(self) -> JoinSet<Result<String, String>> {
+        self.deeds
     }
 }
 
@@ -181,14 +207,28 @@ async fn watched(
     Ok(())
 }
 
-/// Follows a text to its end, over the daemon's own.
-async fn follow(dirs: Dirs, id: DelegationId, events: Sender<Event>) {
+async fn details(dirs: &Dirs, id: &DelegationId) -> Result<Details, ClientError> {
+    let client = Client::connect(dirs, StartPolicy::Never).await?;
+    client.show(id.as_str(), &Scope::default()).await
+}
+
+async fn search_all(dirs: &Dirs, query: &SearchQuery) -> Result<Vec<DelegationId>, ClientError> {
+    let client = Client::connect(dirs, StartPolicy::Never).await?;
+    let found = client.search(query).await?;
+    Ok(found.hits.into_iter().map(|hit| hit.summary.id).collect())
+}
+
+/// Follows a text to its end, over the daemon's own, or reads a result.
+async fn follow(dirs: Dirs, id: DelegationId, read: bool, events: Sender<Event>) {
     let mut pause = AGAIN.0;
     loop {
-        match followed(&dirs, &id, &events, &mut pause).await {
+        match followed(&dirs, &id, read, &events, &mut pause).await {
             Ok(true) => return,
             Ok(false) => {}
-            Err(error) if is_gone(&error) => {}
+            // The next daemon may know better.
+            Err(ref error)
+                if !read
+                    && !matches!(error, ClientError::Api(_) | ClientError::Protocol { .. }) => {}
             Err(error) => {
                 tell(&events, Event::NoText(id, error.to_string())).await;
                 return;
@@ -199,39 +239,42 @@ async fn follow(dirs: Dirs, id: DelegationId, events: Sender<Event>) {
     }
 }
 
-/// Whether the next daemon may know better.
-fn is_gone(error: &ClientError) -> bool {
-    !matches!(error, ClientError::Api(_) | ClientError::Protocol { .. })
-}
-
 /// Whether the text has come to its end.
 async fn followed(
     dirs: &Dirs,
     id: &DelegationId,
+    read: bool,
     events: &Sender<Event>,
     pause: &mut Duration,
 ) -> Result<bool, ClientError> {
-    let client = Client::connect(dirs, StartPolicy::Never).await?;
-    let mut stream = std::pin::pin!(client.follow(id.as_str(), &Scope::default()).await?);
+    // To read is to ask for something: where no daemon runs, one is started.
+    let stream = if read {
+        let client = Client::connect(dirs, StartPolicy::IfNeeded).await?;
+        client
+            .follow(id.as_str(), &Scope::default())
+            .await?
+            .left_stream()
+    } else {
+        let client = Client::connect(dirs, StartPolicy::Never).await?;
+        client.peek(id.as_str()).await?.right_stream()
+    };
+    let mut stream = std::pin::pin!(stream);
     let mut first = true;
     while let Some(news) = stream.next().await {
         *pause = AGAIN.0;
-        let news = match news? {
+        let follow = match news? {
             // A stream begins with all there is, which may be here already.
             Follow::More { text } if std::mem::take(&mut first) => Follow::Reset { text },
             news => news,
         };
-        let ended = matches!(news, Follow::Ended { .. });
-        tell(events, Event::Followed(id.clone(), news)).await;
+        let ended = matches!(follow, Follow::Ended { .. });
+        let id = id.clone();
+        tell(events, Event::Followed { id, follow, read }).await;
         if ended {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-fn done(done: Result<String, CliError>) -> Event {
-    Event::Done(done.map_err(|error| error.with_hint()))
 }
 
 async fn cancel(client: &Client, id: &DelegationId) -> Result<String, CliError> {
@@ -267,7 +310,7 @@ async fn send(client: &Client, id: &DelegationId, text: String) -> Result<String
 }
 
 /// Opens a file in the person's editor, and waits until that has ended.
-pub(super) fn edit(path: &Path) -> Result<(), String> {
+pub(super) async fn edit(path: &Path) -> Result<(), String> {
     let named = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let editor = named("VISUAL").or_else(|| named("EDITOR"));
     let editor = editor.unwrap_or_else(|| "vi".to_owned());
@@ -277,7 +320,8 @@ pub(super) fn edit(path: &Path) -> Result<(), String> {
         .arg(format!("{editor} \"$1\""))
         .arg("sh")
         .arg(path)
-        .status();
+        .status()
+        .await;
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!(
@@ -288,7 +332,7 @@ pub(super) fn edit(path: &Path) -> Result<(), String> {
 }
 
 /// The same with a copy of a text that is in no file yet.
-pub(super) fn edit_copy(id: &DelegationId, text: &str) -> Result<String, String> {
+pub(super) async fn edit_copy(id: &DelegationId, text: &str) -> Result<String, String> {
     let failed = |error: io::Error| format!("the text can't be written to a file: {error}");
     let mut file = tempfile::Builder::new()
         .prefix(&format!("{id}-"))
@@ -296,6 +340,6 @@ pub(super) fn edit_copy(id: &DelegationId, text: &str) -> Result<String, String>
         .tempfile()
         .map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
-    edit(file.path())?;
+    edit(file.path()).await?;
     Ok(format!("That was a copy of what {id} has written so far."))
 }

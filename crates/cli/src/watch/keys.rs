@@ -24,16 +24,29 @@ pub(super) fn pressed(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         }
         Mode::Confirm { what, id } => {
             model.mode = Mode::Normal;
-            match (key.code, what) {
-                (KeyCode::Char('y' | 'Y'), Deed::Cancel) => vec![Effect::Cancel(id)],
-                (KeyCode::Char('y' | 'Y'), Deed::Retry) => vec![Effect::Retry(id)],
-                _ => Vec::new(),
+            if !matches!(key.code, KeyCode::Char('y' | 'Y')) {
+                return Vec::new();
+            }
+            match what {
+                Deed::Cancel => {
+                    model.note = under_way(format!("cancelling {id} …"));
+                    vec![Effect::Cancel(id)]
+                }
+                Deed::Retry => {
+                    model.note = under_way(format!("beginning anew with the work of {id} …"));
+                    vec![Effect::Retry(id)]
+                }
             }
         }
         Mode::Search { before } => in_search(model, key, before),
         Mode::Send { to, text } => in_message(model, key, to, text),
         Mode::Normal => in_list(model, key, control),
     }
+}
+
+fn under_way(text: String) -> Option<Note> {
+    let tone = Tone::Faint;
+    Some(Note { tone, text })
 }
 
 /// Text for whatever is being typed.
@@ -100,6 +113,7 @@ fn in_message(model: &mut Model, key: KeyEvent, to: DelegationId, mut text: Stri
         KeyCode::Enter => {
             model.mode = Mode::Normal;
             if !text.trim().is_empty() {
+                model.note = under_way(format!("sending to {to} …"));
                 return vec![Effect::Send(to, text)];
             }
         }
@@ -194,12 +208,12 @@ fn on_selected(model: &mut Model, code: KeyCode) -> Vec<Effect> {
     match code {
         KeyCode::Enter | KeyCode::Char('l') | KeyCode::Right => {
             model.in_pane = true;
-            let unread = model.tab == Tab::Text
-                && !active
-                && opened(model, &id).is_none_or(|open| open.text.is_none());
-            if unread {
+            let is_here = opened(model, &id)
+                .and_then(|open| open.text.as_ref())
+                .is_some_and(|text| text.whole && text.failed.is_none());
+            if model.tab == Tab::Text && !active && !is_here {
                 let mut effects = rested(model, &id);
-                effects.push(Effect::Follow(id));
+                effects.push(Effect::Read(id));
                 return effects;
             }
         }

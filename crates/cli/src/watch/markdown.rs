@@ -26,6 +26,9 @@ pub(super) fn rendered(text: &str, width: usize, theme: Theme) -> Vec<Line<'stat
     page.out
 }
 
+/// As deep as this quotes and lists are shown nested, and no deeper than half of the line is left.
+const DEEP: usize = 8;
+
 /// Something that indents what is in it.
 enum Frame {
     Quote,
@@ -268,7 +271,10 @@ impl Page {
     fn margin(&mut self) -> Margin {
         let faint = self.theme.of(Tone::Faint);
         let (mut first, mut rest) = (String::new(), String::new());
-        for frame in &mut self.frames {
+        for frame in self.frames.iter_mut().take(DEEP) {
+            if first.width() >= self.width / 2 {
+                break;
+            }
             match frame {
                 Frame::Quote => {
                     first.push_str("│ ");
@@ -305,6 +311,11 @@ impl Page {
             })
             .collect();
         let room = self.width.saturating_sub(3 * count.saturating_sub(1));
+        // With very many columns each has the same; with few the widest give way, column by column.
+        let most = if count > DEEP { room / count } else { room };
+        for width in &mut widths {
+            *width = (*width).min(most.max(1));
+        }
         while widths.iter().sum::<usize>() > room {
             match widths.iter_mut().max() {
                 Some(widest) if *widest > 1 => *widest -= 1,
@@ -361,6 +372,16 @@ mod tests {
         assert_eq!(of("a\u{1b}[2Jb", 20), "a\u{FFFD}[2Jb");
         let lines = rendered("# H\n\n*a* `b`", 20, Theme { colour: false });
         assert!(lines.iter().flatten().all(|span| span.style.fg.is_none()));
+    }
+
+    #[test]
+    fn what_is_nested_without_end_takes_no_room_without_end() {
+        let text = format!("{}{}", ">".repeat(5_000), "a".repeat(2_000));
+        let lines = rendered(&text, 60, Theme { colour: true });
+        assert!(lines.len() < 100, "{}", lines.len());
+        let row = "|a".repeat(2_000);
+        let text = format!("{row}|\n{}|\n{row}|", "|-".repeat(2_000));
+        assert!(rendered(&text, 60, Theme { colour: true }).len() < 10);
     }
 
     #[test]

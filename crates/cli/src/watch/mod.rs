@@ -25,7 +25,8 @@ use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::context::Now;
-use crate::error::CliError;
+use crate::error::{CliError, Kind};
+use crate::output::{patiently, remark};
 use effects::Effects;
 use model::Model;
 use terminal::Screen;
@@ -83,31 +84,64 @@ pub(crate) async fn run(watching: Watching) -> Result<(), CliError> {
             let Some(event) = taken else { break };
             for effect in update(&mut model, event) {
                 match effect {
-                    Effect::Quit => return Ok(()),
+                    Effect::Quit => {
+                        drop(screen);
+                        return finish(effects).await;
+                    }
                     Effect::Suspend => {
                         drop(input);
-                        let suspended = screen.lend(brigade_os::terminal::suspend)?;
+                        let suspending = async { brigade_os::terminal::suspend() };
+                        let suspended = screen.lend(suspending).await?;
                         input = EventStream::new();
                         suspended?;
                     }
                     Effect::Edit(path) => {
                         drop(input);
-                        let told = screen.lend(|| effects::edit(&path))?;
+                        let told = tokio::select! {
+                            told = screen.lend(effects::edit(&path)) => told?,
+                            () = ends.told_to_go() => return Ok(()),
+                        };
                         input = EventStream::new();
+                        ends.forget_interrupt()?;
                         if let Err(why) = told {
                             update(&mut model, Event::Done(Err(why)));
                         }
                     }
                     Effect::EditCopy(id, text) => {
                         drop(input);
-                        let told = screen.lend(|| effects::edit_copy(&id, &text))?;
+                        let told = tokio::select! {
+                            told = screen.lend(effects::edit_copy(&id, &text)) => told?,
+                            () = ends.told_to_go() => return Ok(()),
+                        };
                         input = EventStream::new();
+                        ends.forget_interrupt()?;
                         update(&mut model, Event::Done(told));
                     }
                     effect => effects.carry_out(effect)?,
                 }
             }
             taken = events.try_recv().ok();
+        }
+    }
+}
+
+/// Waits for what was asked for and is not done yet: to give that up would be to lose it.
+async fn finish(effects: Effects) -> Result<(), CliError> {
+    let mut unfinished = effects.unfinished();
+    let done = async {
+        while let Some(done) = unfinished.join_next().await {
+            match done {
+                Ok(Ok(told)) => remark(&told),
+                Ok(Err(why)) => remark(&why),
+                Err(error) => remark(&format!("what was asked for broke off: {error}")),
+            }
+        }
+    };
+    tokio::select! {
+        () = patiently("waiting for what you asked for last; Ctrl-C leaves without it", done) => Ok(()),
+        pressed = tokio::signal::ctrl_c() => {
+            pressed?;
+            Err(CliError::told(Kind::Failed))
         }
     }
 }
@@ -132,6 +166,21 @@ impl Ends {
             signal(SignalKind::interrupt())?,
             signal(SignalKind::hangup())?,
         ]))
+    }
+
+    /// What was typed to interrupt an editor was not meant for us.
+    fn forget_interrupt(&mut self) -> io::Result<()> {
+        self.0[1] = signal(SignalKind::interrupt())?;
+        Ok(())
+    }
+
+    /// What ends it while somebody else has the terminal, whom Ctrl-C is for then.
+    async fn told_to_go(&mut self) {
+        let [terminate, _, hangup] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
     }
 
     async fn wait(&mut self) {

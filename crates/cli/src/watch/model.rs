@@ -120,6 +120,8 @@ pub(super) struct Text {
     pub(super) text: String,
     /// Grows with each change.
     pub(super) revision: u64,
+    /// Whether it is the result, read by the person.
+    pub(super) whole: bool,
     /// Why there is none.
     pub(super) failed: Option<String>,
 }
@@ -295,18 +297,10 @@ impl Model {
         self.places = rows.map(|(at, row)| (row.id.clone(), at)).collect();
     }
 
-    /// What the daemon has found for the words.
-    pub(super) fn found(&mut self, hits: Vec<Summary>) {
+    /// What the daemon has found for the words. Rows that are not here would grow old unheard of: they stay away.
+    pub(super) fn found(&mut self, hits: Vec<DelegationId>) {
         let kept = self.selected().map(|row| row.id.clone());
-        self.found = hits.iter().map(|row| row.id.clone()).collect();
-        let unknown: Vec<_> = hits
-            .into_iter()
-            .filter(|row| !self.places.contains_key(&row.id))
-            .collect();
-        for row in unknown {
-            self.insert(row);
-        }
-        self.number();
+        self.found = hits.into_iter().collect();
         self.choose(kept);
     }
 

@@ -8,7 +8,7 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 
 use super::markdown::rendered;
-use super::model::{Open, Tab};
+use super::model::{Open, Tab, Text};
 use super::theme::Theme;
 use super::wrap::{Margin, Run, wrapped};
 use crate::commands::show::told;
@@ -41,7 +41,7 @@ struct MadeOf {
     tab: Tab,
     width: usize,
     revision: Option<u64>,
-    detailed: usize,
+    detailed: (usize, usize, u64, u64),
     failed: Option<String>,
 }
 
@@ -63,7 +63,15 @@ impl Pane {
             tab,
             width,
             revision: open.and_then(|open| Some(open.text.as_ref()?.revision)),
-            detailed: details.map_or(0, |details| 1 + details.timeline.len()),
+            detailed: details.map_or((0, 0, 0, 0), |details| {
+                let progress = &details.summary.progress;
+                (
+                    1 + details.timeline.len(),
+                    details.attempts.len(),
+                    progress.tool_calls,
+                    progress.refused,
+                )
+            }),
             failed: open.and_then(|open| open.failed.clone()),
         };
         self.height = height;
@@ -79,6 +87,7 @@ impl Pane {
             let page = Page { width, theme, now };
             self.lines = match tab {
                 Tab::Text => page.text(row, open),
+                _ if details.is_none() => page.missing(open),
                 Tab::Timeline => page.timeline(row, details),
                 Tab::Prompt => page.prompt(details),
             };
@@ -133,20 +142,23 @@ impl Page<'_> {
     fn text(&self, row: &Summary, open: Option<&Open>) -> Vec<Line<'static>> {
         let mut lines = Vec::new();
         let text = open.and_then(|open| open.text.as_ref());
-        let Some(text) = text.filter(|text| !text.text.is_empty() || text.failed.is_some()) else {
+        let ended = row.state.is_terminal();
+        let is_there =
+            |text: &&Text| text.whole || (!ended && !text.text.is_empty()) || text.failed.is_some();
+        let Some(text) = text.filter(is_there) else {
             lines.extend(self.plain(Tone::Head, &row.title));
             if !row.summary.is_empty() && row.summary != row.title {
                 lines.extend(self.plain(Tone::Plain, &row.summary));
             }
-            lines.push(Line::default());
-            lines.extend(self.facts(row, open.and_then(|open| open.details.as_deref())));
-            lines.push(Line::default());
-            let hint = if row.state.is_terminal() {
+            let hint = if ended {
                 "Enter reads the result."
             } else {
                 "Nothing is written yet."
             };
+            lines.push(Line::default());
             lines.extend(self.plain(Tone::Faint, hint));
+            lines.push(Line::default());
+            lines.extend(self.facts(row, open.and_then(|open| open.details.as_deref())));
             return lines;
         };
         if let Some(why) = &text.failed {
@@ -154,7 +166,7 @@ impl Page<'_> {
             return lines;
         }
         let whole = text.text.as_str();
-        if row.state.is_terminal() {
+        if ended {
             // The file's head says once more what stands elsewhere here.
             let result = artifact::parse(whole);
             let whole = result.as_ref().map_or(whole, |result| &result.answer);
@@ -172,6 +184,14 @@ impl Page<'_> {
             lines.extend(rendered(&whole[from..], self.width, self.theme));
         }
         lines
+    }
+
+    /// What is shown until the details are here, or why they are not.
+    fn missing(&self, open: Option<&Open>) -> Vec<Line<'static>> {
+        match open.and_then(|open| open.failed.as_ref()) {
+            Some(why) => self.plain(Tone::Bad, why),
+            None => self.plain(Tone::Faint, "…"),
+        }
     }
 
     /// What is known of it beside its text.

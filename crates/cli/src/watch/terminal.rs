@@ -45,9 +45,9 @@ impl Screen {
     }
 
     /// Gives the terminal to somebody else for as long as the work takes.
-    pub(super) fn lend<T>(&mut self, work: impl FnOnce() -> T) -> io::Result<T> {
+    pub(super) async fn lend<T>(&mut self, work: impl Future<Output = T>) -> io::Result<T> {
         give_back();
-        let done = work();
+        let done = work.await;
         enter()?;
         // A new one knows of nothing that stands there; to clear the old one would ask the terminal where its cursor is.
         execute!(stdout(), Clear(ClearType::All))?;

@@ -129,7 +129,25 @@ fn details(name: &str) -> Event {
 
 fn text(name: &str, text: &str) -> Event {
     let text = text.to_owned();
-    Event::Followed(id(name), Follow::Reset { text })
+    Event::Followed {
+        id: id(name),
+        follow: Follow::Reset { text },
+        read: false,
+    }
+}
+
+/// The result of one comes, as it does when the person reads it, or what ends a text that is only looked at.
+fn ended(model: &mut Model, name: &str, result: &str, read: bool) {
+    if read {
+        update(model, text(name, result));
+    }
+    let follow = Follow::Ended {
+        state: State::Complete,
+        reason: "answered".into(),
+        artifact: "/data/x.md".into(),
+    };
+    let id = id(name);
+    update(model, Event::Followed { id, follow, read });
 }
 
 /// The cursor rests on the running one, whose text has begun.
@@ -152,7 +170,7 @@ fn the_screen_is_as_wide_as_it_may_be() {
     press(&mut read, KeyCode::Char('G'));
     press(&mut read, KeyCode::Enter);
     update(&mut read, details(NAMES[5]));
-    update(&mut read, text(NAMES[5], "# Read\n\nAll of it."));
+    ended(&mut read, NAMES[5], "# Read\n\nAll of it.", true);
     press(&mut read, KeyCode::Char('2'));
     insta::assert_snapshot!("timeline_100x30", screen(&mut read, true).backend());
     press(&mut read, KeyCode::Char('?'));
@@ -218,7 +236,7 @@ fn a_result_is_read_only_when_the_person_asks_for_it() {
     let effects = update(&mut model, Event::Rested(running.clone()));
     assert_eq!(
         effects,
-        [Effect::Detail(running.clone()), Effect::Follow(running)]
+        [Effect::Detail(running.clone()), Effect::Peek(running)]
     );
     let effects = press(&mut model, KeyCode::Char('G'));
     let last = id(NAMES[5]);
@@ -228,15 +246,34 @@ fn a_result_is_read_only_when_the_person_asks_for_it() {
     let effects = press(&mut model, KeyCode::Enter);
     assert_eq!(
         effects,
-        [Effect::Detail(last.clone()), Effect::Follow(last)]
+        [Effect::Detail(last.clone()), Effect::Read(last.clone())]
     );
-    update(&mut model, text(NAMES[5], "# Done"));
+    update(&mut model, Event::NoText(last.clone(), "it is gone".into()));
+    assert!(press(&mut model, KeyCode::Enter).contains(&Effect::Read(last)));
+    ended(&mut model, NAMES[5], "# Done", true);
     press(&mut model, KeyCode::Esc);
     assert_eq!(press(&mut model, KeyCode::Enter), [], "it is here");
     // What comes for another one is for nobody.
     update(&mut model, text(NAMES[0], "late"));
     let open = model.open.as_ref().unwrap();
     assert_eq!(open.text.as_ref().unwrap().text, "# Done");
+}
+
+#[test]
+fn what_ends_under_the_cursor_is_not_read_by_that() {
+    let mut model = at_work((80, 24));
+    ended(&mut model, NAMES[0], "", false);
+    let mut row = rows().remove(0);
+    row.state = State::Complete;
+    row.phase = "ended".into();
+    row.unread = true;
+    let delegations = vec![row];
+    update(&mut model, Event::Watched(Watched::Changed { delegations }));
+    assert_eq!(selected(&model), NAMES[0]);
+    let shown = screen(&mut model, false).backend().to_string();
+    assert!(shown.contains("Enter reads the result."), "{shown}");
+    let effects = press(&mut model, KeyCode::Enter);
+    assert!(effects.contains(&Effect::Read(id(NAMES[0]))), "{effects:?}");
 }
 
 #[test]
@@ -294,17 +331,11 @@ fn search_narrows_as_it_is_typed() {
         all_projects: false,
     };
     assert!(effects.contains(&asked), "{effects:?}");
-    // What only the daemon finds comes to it; what was found for other words does not.
-    let hit = summary("hot-icy-hare", State::Complete);
-    update(
-        &mut model,
-        Event::Found("other".into(), Ok(vec![hit.clone()])),
-    );
+    // What only the daemon finds comes to it; what was found for other words, or is not here, does not.
+    let hits = || Ok(vec![id(NAMES[3]), id("hot-icy-hare")]);
+    update(&mut model, Event::Found("other".into(), hits()));
     assert_eq!(model.len(), 1);
-    update(
-        &mut model,
-        Event::Found("SETTINGS docu".into(), Ok(vec![hit])),
-    );
+    update(&mut model, Event::Found("SETTINGS docu".into(), hits()));
     assert_eq!(model.len(), 2);
     press(&mut model, KeyCode::Char('/'));
     type_in(&mut model, "zzz");
@@ -312,12 +343,12 @@ fn search_narrows_as_it_is_typed() {
     press(&mut model, KeyCode::Esc);
     assert_eq!(model.query, "SETTINGS docu", "the search before");
     press(&mut model, KeyCode::Esc);
-    assert_eq!(model.len(), 7);
+    assert_eq!(model.len(), 6);
     press(&mut model, KeyCode::Char('f'));
     assert_eq!((model.filter, model.len()), (Filter::Active, 3));
     press(&mut model, KeyCode::Char('F'));
     press(&mut model, KeyCode::Char('F'));
-    assert_eq!((model.filter, model.len()), (Filter::Complete, 3));
+    assert_eq!((model.filter, model.len()), (Filter::Complete, 2));
 }
 
 #[test]

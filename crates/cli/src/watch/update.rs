@@ -7,7 +7,7 @@ use brigade_protocol::delegations::{Details, Follow, Summary, Watched};
 use crossterm::event::{KeyEvent, KeyEventKind};
 
 use super::keys::{pressed, typed};
-use super::model::{Link, Model, Note, Open, Text};
+use super::model::{Link, Model, Note, Open, Tab, Text};
 use crate::output::{Tone, harmless};
 
 /// Something that has happened.
@@ -27,12 +27,16 @@ pub(super) enum Event {
     Rested(DelegationId),
     /// Everything about one.
     Detailed(DelegationId, Result<Box<Details>, String>),
-    /// One's text goes on.
-    Followed(DelegationId, Follow),
+    /// One's text goes on, or (`read`) its result comes.
+    Followed {
+        id: DelegationId,
+        follow: Follow,
+        read: bool,
+    },
     /// One's text can't be had.
     NoText(DelegationId, String),
     /// What the daemon has found for these words.
-    Found(String, Result<Vec<Summary>, String>),
+    Found(String, Result<Vec<DelegationId>, String>),
     /// Something that was asked for is done, or why not.
     Done(Result<String, String>),
 }
@@ -46,8 +50,10 @@ pub(super) enum Effect {
     Rest(Option<DelegationId>),
     /// Ask for everything about one.
     Detail(DelegationId),
-    /// Follow one's text; of one that has ended, that is reading it.
-    Follow(DelegationId),
+    /// Follow one's text while it grows.
+    Peek(DelegationId),
+    /// Read the result of one that has ended.
+    Read(DelegationId),
     /// Search prompts and results.
     Search { query: String, all_projects: bool },
     /// Cancel one.
@@ -110,9 +116,9 @@ pub(super) fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             }
             Vec::new()
         }
-        Event::Followed(id, follow) => {
+        Event::Followed { id, follow, read } => {
             if let Some(open) = opened(model, &id) {
-                followed(open.text.get_or_insert_with(Text::default), follow);
+                followed(open.text.get_or_insert_with(Text::default), follow, read);
             }
             Vec::new()
         }
@@ -134,6 +140,11 @@ pub(super) fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             Vec::new()
         }
         Event::Done(done) => {
+            let effects = model
+                .open
+                .iter()
+                .map(|open| Effect::Detail(open.id.clone()));
+            let effects = effects.collect();
             model.note = Some(match done {
                 Ok(text) => Note {
                     tone: Tone::Good,
@@ -141,7 +152,7 @@ pub(super) fn update(model: &mut Model, event: Event) -> Vec<Effect> {
                 },
                 Err(why) => bad(&why),
             });
-            Vec::new()
+            effects
         }
     };
     let after = model.selected().map(|row| row.id.clone());
@@ -181,7 +192,7 @@ pub(super) fn rested(model: &mut Model, id: &DelegationId) -> Vec<Effect> {
     }
     let mut effects = vec![Effect::Detail(id.clone())];
     if active && !known {
-        effects.push(Effect::Follow(id.clone()));
+        effects.push(Effect::Peek(id.clone()));
     }
     effects
 }
@@ -196,9 +207,14 @@ fn refreshed(model: &Model, changed: Option<&[DelegationId]>) -> Vec<Effect> {
         return Vec::new();
     };
     let known = open.details.as_ref().map(|details| &details.summary);
-    // Its progress alone is in the row.
+    // The row tells how far it is; what it has called and was refused stands in the timeline alone.
+    let called = |row: &Summary| match model.tab {
+        Tab::Timeline => (row.progress.tool_calls, row.progress.refused),
+        _ => (0, 0),
+    };
     let same = known.is_some_and(|known| {
         (known.state, &known.phase, known.attempt) == (row.state, &row.phase, row.attempt)
+            && called(known) == called(row)
     });
     if same {
         Vec::new()
@@ -207,12 +223,14 @@ fn refreshed(model: &Model, changed: Option<&[DelegationId]>) -> Vec<Effect> {
     }
 }
 
-fn followed(text: &mut Text, follow: Follow) {
+fn followed(text: &mut Text, follow: Follow, read: bool) {
     text.revision += 1;
+    text.failed = None;
     match follow {
         Follow::Reset { text: whole } => text.text = whole,
         Follow::More { text: more } => text.text.push_str(&more),
-        // The rows tell both.
-        Follow::Doing { .. } | Follow::Ended { .. } => {}
+        // The rows tell how it goes.
+        Follow::Doing { .. } => {}
+        Follow::Ended { .. } => text.whole = read,
     }
 }

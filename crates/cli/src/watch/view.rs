@@ -6,7 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Widget};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::model::{Deed, Filter, Link, Mode, Model, Tab};
 use super::rows;
@@ -256,14 +256,7 @@ fn footer(model: &Model, area: Rect, buffer: &mut Buffer, theme: Theme) {
     let input = |label: &str, text: &str| {
         let label = one_line(label, width / 2);
         let room = width.saturating_sub(label.width() + 1);
-        // The end of what is typed stays in sight.
-        let mut shown = one_line(text, usize::MAX);
-        if text.ends_with(' ') {
-            shown.push(' ');
-        }
-        while shown.width() > room {
-            shown.remove(0);
-        }
+        let shown = ending(text, room);
         Line::from(vec![
             Span::styled(label, theme.of(Tone::Head)),
             Span::raw(shown),
@@ -296,6 +289,18 @@ fn footer(model: &Model, area: Rect, buffer: &mut Buffer, theme: Theme) {
         },
     };
     buffer.set_line(area.x, area.y, &line, area.width);
+}
+
+/// The end of what is typed, as much of it as there is room for.
+fn ending(text: &str, room: usize) -> String {
+    let mut used = 0;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= room
+    };
+    let mut end: Vec<char> = text.chars().rev().take_while(fits).collect();
+    end.retain(|c| !c.is_control());
+    end.into_iter().rev().collect()
 }
 
 fn help(body: Rect, buffer: &mut Buffer, theme: Theme) {

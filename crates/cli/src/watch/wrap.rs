@@ -22,17 +22,23 @@ pub(super) fn wrapped(runs: &[Run], width: usize, margin: &Margin) -> Vec<Line<'
         .iter()
         .flat_map(|(text, style)| text.chars().map(move |c| (c, *style)));
     let mut word: Vec<(char, Style)> = Vec::new();
+    let mut used = 0;
     for (c, style) in glyphs {
         if c == '\n' {
             line.take(&mut word, &mut out, margin);
             out.push(line.done(&margin.rest));
+            used = 0;
         } else if c == ' ' {
             line.take(&mut word, &mut out, margin);
             line.blank(style);
+            used = 0;
         } else {
             word.push((c, style));
-            if columns(&word) >= width {
+            used += c.width().unwrap_or(0);
+            // Of characters without a width a word could have any number.
+            if used >= width || word.len() >= 4 * width.max(16) {
                 line.take(&mut word, &mut out, margin);
+                used = 0;
             }
         }
     }
@@ -152,6 +158,13 @@ mod tests {
             of("one two three", 7, &margin),
             ["- one", "  two", "  three"]
         );
+    }
+
+    #[test]
+    fn characters_without_a_width_end_in_time() {
+        let text = "\u{200B}".repeat(200_000);
+        let lines = wrapped(&[(text, Style::new())], 80, &Margin::default());
+        assert_eq!(lines.len(), 1);
     }
 
     #[test]

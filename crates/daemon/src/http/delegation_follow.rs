@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use brigade_core::id::DelegationId;
-use brigade_protocol::delegations::{Follow, Scope};
+use brigade_protocol::delegations::{Follow, FollowQuery, Scope};
 use brigade_store::Listed;
 use futures::Stream;
 use tokio::sync::watch;
@@ -23,13 +23,18 @@ struct Follower {
     doing: Option<String>,
     queue: Vec<Follow>,
     done: bool,
+    /// Whether it ends with the text's growing.
+    peek: bool,
 }
 
 pub(super) async fn handle(
     State(api): State<Api>,
     Path(id): Path<String>,
-    Query(scope): Query<Scope>,
+    Query(query): Query<FollowQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let scope = Scope {
+        directory: query.directory,
+    };
     let row = delegation::find(&api, &id, &scope).await?;
     let id = match &row {
         Listed::Ours(row) => row.delegation.spec.id.clone(),
@@ -48,6 +53,7 @@ pub(super) async fn handle(
         doing: None,
         queue: Vec::new(),
         done: false,
+        peek: query.peek,
     };
     if follower.entry.is_none() {
         // It may have ended after the row was read: active it is no more.
@@ -136,6 +142,18 @@ impl Follower {
 
     async fn end(&mut self, row: &Listed) {
         let summary = view::listed(&self.api.engine, row);
+        if !self.peek {
+            self.tell_result(row).await;
+        }
+        self.queue.push(Follow::Ended {
+            state: summary.state,
+            reason: summary.reason.unwrap_or_default(),
+            artifact: summary.artifact.unwrap_or_default(),
+        });
+        self.done = true;
+    }
+
+    async fn tell_result(&mut self, row: &Listed) {
         let store = self.api.engine.store();
         let _turn = self.api.turn(store.artifact_len(row).await).await;
         match self.api.engine.artifact_text(row).await {
@@ -152,11 +170,5 @@ impl Follower {
                 tracing::error!(%error, "the artifact of a followed delegation could not be read");
             }
         }
-        self.queue.push(Follow::Ended {
-            state: summary.state,
-            reason: summary.reason.unwrap_or_default(),
-            artifact: summary.artifact.unwrap_or_default(),
-        });
-        self.done = true;
     }
 }
