@@ -51,8 +51,9 @@ pub(super) struct Effects {
     watching: Option<Task>,
     resting: Option<Task>,
     following: Option<Task>,
+    looks: JoinSet<()>,
     /// What the person has asked for and is under way.
-    deeds: JoinSet<Result<String, String>>,
+    deeds: JoinSet<()>,
 }
 
 impl Effects {
@@ -67,6 +68,7 @@ impl Effects {
             watching: None,
             resting: None,
             following: None,
+            looks: JoinSet::new(),
             deeds: JoinSet::new(),
         };
         (effects, heard)
@@ -150,12 +152,16 @@ impl Effects {
     }
 
     /// Asks the daemon that runs, and starts none: the answer is an event.
-    fn look<F: Future<Output = Event> + Send + 'static>(&self, question: impl FnOnce(Dirs) -> F) {
+    fn look<F: Future<Output = Event> + Send + 'static>(
+        &mut self,
+        question: impl FnOnce(Dirs) -> F,
+    ) {
         let (asked, events) = (question(self.dirs.clone()), self.events.clone());
-        drop(tokio::spawn(async move {
+        self.looks.spawn(async move {
             let answer = asked.await;
             tell(&events, answer).await;
-        }));
+        });
+        while self.looks.try_join_next().is_some() {}
     }
 
     /// Does what a person has asked for, whether the screen stays until it is done or not.
@@ -166,11 +172,8 @@ impl Effects {
         let (deed, events) = (deed(self.client.clone()), self.events.clone());
         self.deeds.spawn(async move {
             let done = deed.await.map_err(|error| error.with_hint());
-            // Once the screen is gone nobody hears it, and it is told there.
-            let _ = events.send(Event::Done(done.clone())).await;
-            done
+            tell(&events, Event::Done(done)).await;
         });
-        // What has ended was told.
         while self.deeds.try_join_next().is_some() {}
     }
 
@@ -180,8 +183,8 @@ impl Effects {
         self.following = Some(Task(tokio::spawn(follow(dirs, id, read, events))));
     }
 
-    /// What was asked for and is not done yet, after the screen is gone.
-    pub(super) fn unfinished(self) -> JoinSet<Result<String, String>> {
+    /// What the person has asked for, done or not; all else ends here.
+    pub(super) fn into_deeds(self) -> JoinSet<()> {
         self.deeds
     }
 }

@@ -23,6 +23,7 @@ use crossterm::event::{Event as Input, EventStream};
 use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
 
 use crate::context::Now;
 use crate::error::{CliError, Kind};
@@ -83,37 +84,32 @@ pub(crate) async fn run(watching: Watching) -> Result<(), CliError> {
         for _ in 0..AT_ONCE {
             let Some(event) = taken else { break };
             for effect in update(&mut model, event) {
+                // Who gets the terminal gets what is typed: the input is read only where it is awaited, above.
                 match effect {
                     Effect::Quit => {
                         drop(screen);
-                        return finish(effects).await;
+                        return finish(effects, events).await;
                     }
                     Effect::Suspend => {
-                        drop(input);
                         let suspending = async { brigade_os::terminal::suspend() };
                         let suspended = screen.lend(suspending).await?;
-                        input = EventStream::new();
                         suspended?;
                     }
                     Effect::Edit(path) => {
-                        drop(input);
                         let told = tokio::select! {
                             told = screen.lend(effects::edit(&path)) => told?,
                             () = ends.told_to_go() => return Ok(()),
                         };
-                        input = EventStream::new();
                         ends.forget_interrupt()?;
                         if let Err(why) = told {
                             update(&mut model, Event::Done(Err(why)));
                         }
                     }
                     Effect::EditCopy(id, text) => {
-                        drop(input);
                         let told = tokio::select! {
                             told = screen.lend(effects::edit_copy(&id, &text)) => told?,
                             () = ends.told_to_go() => return Ok(()),
                         };
-                        input = EventStream::new();
                         ends.forget_interrupt()?;
                         update(&mut model, Event::Done(told));
                     }
@@ -125,20 +121,20 @@ pub(crate) async fn run(watching: Watching) -> Result<(), CliError> {
     }
 }
 
-/// Waits for what was asked for and is not done yet: to give that up would be to lose it.
-async fn finish(effects: Effects) -> Result<(), CliError> {
-    let mut unfinished = effects.unfinished();
-    let done = async {
-        while let Some(done) = unfinished.join_next().await {
-            match done {
-                Ok(Ok(told)) => remark(&told),
-                Ok(Err(why)) => remark(&why),
-                Err(error) => remark(&format!("what was asked for broke off: {error}")),
+/// Waits for what was asked for and is not done yet, and says what came of it: to give that up would be to lose it.
+async fn finish(effects: Effects, mut events: Receiver<Event>) -> Result<(), CliError> {
+    let deeds = effects.into_deeds();
+    let told = async {
+        // Nobody but they can tell anything any more: the events end with the last of them.
+        while let Some(event) = events.recv().await {
+            if let Event::Done(Ok(told) | Err(told)) = event {
+                remark(&told);
             }
         }
+        deeds.join_all().await
     };
     tokio::select! {
-        () = patiently("waiting for what you asked for last; Ctrl-C leaves without it", done) => Ok(()),
+        _ = patiently("waiting for what you asked for last; Ctrl-C leaves without it", told) => Ok(()),
         pressed = tokio::signal::ctrl_c() => {
             pressed?;
             Err(CliError::told(Kind::Failed))
