@@ -175,7 +175,11 @@ impl Filler<'_> {
         let runner = "2147483646:1".to_owned();
         self.put(
             &mut life,
-            &Command::Start { runner, own: false },
+            &Command::Start {
+                runner,
+                own: false,
+                confinement: None,
+            },
             None,
             None,
         )
@@ -276,6 +280,7 @@ impl Filler<'_> {
             caller: None,
             continues: None,
             retries: None,
+            worktree: None,
         };
         loop {
             match self.store.register(spec.clone(), at).await.map_err(wrong)? {

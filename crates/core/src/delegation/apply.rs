@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Delegation, Event, Phase, Sender};
 use super::state::{Outcome, RunEnd, StopCause};
+use super::worktree::{Changes, Confinement};
 use crate::id::{Attempt, SessionId};
 
 /// What is asked of a delegation. Commands that come from a run carry its attempt.
@@ -16,6 +17,8 @@ pub enum Command {
         runner: String,
         /// Whether that is a server of Brigade's own.
         own: bool,
+        /// How far it is kept from writing elsewhere, where that was looked at.
+        confinement: Option<Confinement>,
     },
     /// The child session was made, or found by its metadata.
     ChildReady {
@@ -64,6 +67,11 @@ pub enum Command {
         why: String,
         /// Running time of this attempt in milliseconds.
         ran_ms: u64,
+    },
+    /// What it has changed in its worktree is durably in a patch.
+    Collected {
+        /// The changes.
+        changes: Changes,
     },
     /// The artifact is durably on disk.
     ArtifactWritten,
@@ -140,6 +148,7 @@ impl Delegation {
     /// [`Rejected`] when the command comes too late, from an earlier attempt, or out of place.
     pub fn apply(&self, command: &Command) -> Result<Transition, Rejected> {
         match command {
+            Command::Collected { changes } => return self.collected(changes),
             Command::ArtifactWritten => return self.artifact_written(),
             Command::ArtifactFailed { error } => return self.artifact_failed(error),
             _ => {}
@@ -148,7 +157,11 @@ impl Delegation {
             return Err(Rejected::Decided(outcome.clone()));
         }
         match command {
-            Command::Start { runner, own } => self.start(runner, *own),
+            Command::Start {
+                runner,
+                own,
+                confinement,
+            } => self.start(runner, *own, confinement.clone()),
             Command::ChildReady { attempt, session } => {
                 self.fence(*attempt)?;
                 self.child_ready(session)
@@ -181,7 +194,9 @@ impl Delegation {
                 self.fence(*attempt)?;
                 self.interrupt(why, *ran_ms)
             }
-            Command::ArtifactWritten | Command::ArtifactFailed { .. } => Err(Rejected::NotNow {
+            Command::Collected { .. }
+            | Command::ArtifactWritten
+            | Command::ArtifactFailed { .. } => Err(Rejected::NotNow {
                 command: "artifact",
             }),
         }
@@ -213,7 +228,12 @@ impl Delegation {
         }
     }
 
-    fn start(&self, runner: &str, own: bool) -> Result<Transition, Rejected> {
+    fn start(
+        &self,
+        runner: &str,
+        own: bool,
+        confinement: Option<Confinement>,
+    ) -> Result<Transition, Rejected> {
         let attempt = match self.phase {
             Phase::Queued => self.attempt.next(),
             // The interruption has already counted up.
@@ -225,6 +245,7 @@ impl Delegation {
                 attempt,
                 runner: runner.to_owned(),
                 own,
+                confinement,
             }],
             effects: vec![Effect::Launch { attempt }],
         })
@@ -393,8 +414,32 @@ impl Delegation {
         }
     }
 
+    /// Only between decision and end: an end without its changes on record would tell of none.
+    fn collected(&self, changes: &Changes) -> Result<Transition, Rejected> {
+        match &self.phase {
+            Phase::Finishing { .. } if self.spec.worktree.is_some() => {
+                if self.changes.as_ref() == Some(changes) {
+                    return Ok(Transition::default());
+                }
+                Ok(Transition {
+                    events: vec![Event::Collected {
+                        changes: changes.clone(),
+                    }],
+                    effects: Vec::new(),
+                })
+            }
+            Phase::Ended { outcome } => Err(Rejected::Decided(outcome.clone())),
+            _ => Err(Rejected::NotNow {
+                command: "collected",
+            }),
+        }
+    }
+
     fn artifact_written(&self) -> Result<Transition, Rejected> {
         match &self.phase {
+            Phase::Finishing { .. } if self.lacks_changes() => Err(Rejected::NotNow {
+                command: "artifact written",
+            }),
             Phase::Finishing { outcome, .. } => Ok(Transition {
                 events: vec![Event::Ended {
                     outcome: outcome.clone(),

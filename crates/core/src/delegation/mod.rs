@@ -8,10 +8,12 @@ mod apply;
 mod record;
 mod state;
 mod take_back;
+mod worktree;
 
 pub use apply::{Command, Effect, Rejected, Transition};
 pub use record::{Access, Delegation, Earlier, Event, Model, Phase, Sender, Spec};
 pub use state::{Actor, Outcome, Reason, RunEnd, State, StopCause, UnknownState, span, unspan};
+pub use worktree::{ChangeKind, Changes, Confinement, FileChange, Worktree};
 
 #[cfg(test)]
 mod tests;

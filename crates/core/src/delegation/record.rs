@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::state::{Outcome, State, StopCause};
+use super::worktree::{Changes, Confinement, Worktree};
 use crate::id::{Attempt, DelegationId, ProjectId, SessionId};
 use crate::permission::Rule;
 
@@ -49,7 +50,7 @@ pub struct Spec {
     pub id: DelegationId,
     /// The project it belongs to.
     pub project: ProjectId,
-    /// The host's directory in which the child session lives.
+    /// The host's directory in which was delegated; the child session lives in it, or in the worktree.
     pub directory: String,
     /// The session that delegated.
     pub parent: SessionId,
@@ -91,6 +92,9 @@ pub struct Spec {
     /// The delegation whose work it does anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<DelegationId>,
+    /// What it works in, where it may change files; none for one that only reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<Worktree>,
 }
 
 /// An ended delegation whose session another one goes on in: a further round there, with its own ID, artifact and
@@ -189,6 +193,12 @@ pub struct Delegation {
     /// How many of them had not reached it when its outcome was decided.
     #[serde(default)]
     pub unheard: u32,
+    /// How far the last attempt was kept from writing elsewhere; none where that was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confinement: Option<Confinement>,
+    /// What it has changed, once that is collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
 }
 
 /// What happened; the log of these is the delegation's timeline.
@@ -206,6 +216,9 @@ pub enum Event {
         /// Whether that is a server of Brigade's own.
         #[serde(default)]
         own: bool,
+        /// How far it is kept from writing elsewhere, where that was looked at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confinement: Option<Confinement>,
     },
     /// The child session exists.
     ChildReady {
@@ -260,6 +273,11 @@ pub enum Event {
         #[serde(default)]
         unheard: u32,
     },
+    /// What it has changed in its worktree is in a patch.
+    Collected {
+        /// The changes.
+        changes: Changes,
+    },
     /// The artifact could not be written; it is tried again.
     ArtifactFailed {
         /// Why.
@@ -299,6 +317,7 @@ impl Event {
             Event::StopOrdered { .. } => "stop_ordered",
             Event::Interrupted { .. } => "interrupted",
             Event::Decided { .. } => "decided",
+            Event::Collected { .. } => "collected",
             Event::ArtifactFailed { .. } => "artifact_failed",
             Event::Ended { .. } => "ended",
             Event::TakenBack { .. } => "taken_back",
@@ -310,6 +329,20 @@ impl Spec {
     /// Whether a person has asked for it in a shell: no session of a host's is its parent then.
     pub fn from_shell(&self) -> bool {
         self.parent.is_shell()
+    }
+
+    /// The directory in which its child session works: its worktree's, else the one in which was delegated.
+    pub fn workplace(&self) -> &str {
+        match &self.worktree {
+            Some(worktree) => &worktree.directory,
+            None => &self.directory,
+        }
+    }
+
+    /// Whether it can only run on a server of Brigade's own: what was asked for in a shell has no window, and
+    /// what writes must not run in the program that a person works in.
+    pub fn needs_own_server(&self) -> bool {
+        self.from_shell() || self.worktree.is_some()
     }
 }
 
@@ -335,6 +368,8 @@ impl Delegation {
             interrupted_in,
             messages: 0,
             unheard: 0,
+            confinement: None,
+            changes: None,
         }
     }
 
@@ -355,8 +390,12 @@ impl Delegation {
         match event {
             Event::Registered => {}
             Event::Started {
-                attempt, runner, ..
+                attempt,
+                runner,
+                confinement,
+                ..
             } => {
+                self.confinement.clone_from(confinement);
                 self.state = State::Running;
                 self.phase = Phase::Starting;
                 self.attempt = *attempt;
@@ -392,6 +431,7 @@ impl Delegation {
                     write_error: None,
                 };
             }
+            Event::Collected { changes } => self.changes = Some(changes.clone()),
             Event::ArtifactFailed { error } => {
                 if let Phase::Finishing { write_error, .. } = &mut self.phase {
                     *write_error = Some(error.clone());
@@ -424,6 +464,11 @@ impl Delegation {
                 };
             }
         }
+    }
+
+    /// Whether it may have changed files and that is not collected yet: a child that was never made has not.
+    pub fn lacks_changes(&self) -> bool {
+        self.spec.worktree.is_some() && self.child.is_some() && self.changes.is_none()
     }
 
     /// The outcome, from the moment on at which it is decided.

@@ -54,6 +54,7 @@ impl Delegation {
             caller: None,
             continues: None,
             retries: None,
+            worktree: None,
         };
         let event = Event::TakenBack {
             outcome: outcome(state, header),

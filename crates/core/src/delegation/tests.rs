@@ -28,6 +28,35 @@ fn spec(max_attempts: u32) -> Spec {
         caller: None,
         continues: None,
         retries: None,
+        worktree: None,
+    }
+}
+
+/// The same for work that changes files.
+fn writing(max_attempts: u32) -> Spec {
+    Spec {
+        worktree: Some(Worktree {
+            id: "brave-amber-otter".parse().unwrap(),
+            top: "/p".into(),
+            directory: "/w/tree".into(),
+            base: "b".into(),
+            from: None,
+            confine: true,
+            left_out: Vec::new(),
+        }),
+        ..spec(max_attempts)
+    }
+}
+
+fn changes(files: u64) -> Changes {
+    Changes {
+        tree: "t".into(),
+        files,
+        added: files,
+        removed: 0,
+        shown: Vec::new(),
+        patch: None,
+        beside: Vec::new(),
     }
 }
 
@@ -67,7 +96,7 @@ fn end() -> impl Strategy<Value = RunEnd> {
 
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
-        3 => Just(Command::Start { runner: "1:1".into(), own: false }),
+        3 => Just(Command::Start { runner: "1:1".into(), own: false, confinement: None }),
         3 => attempt().prop_map(|attempt| Command::ChildReady {
             attempt,
             session: "ses_child".parse().unwrap(),
@@ -84,17 +113,28 @@ fn command() -> impl Strategy<Value = Command> {
             why: "host died".into(),
             ran_ms,
         }),
+        1 => (0u64..3).prop_map(|files| Command::Collected { changes: changes(files) }),
         1 => Just(Command::ArtifactWritten),
         1 => Just(Command::ArtifactFailed { error: "disk full".into() }),
     ]
 }
 
-/// Runs the commands, giving each step to `check` as (before, command, what came of it, after).
+/// Runs the commands on work that only reads and on work that writes, giving each step to `check` as (before,
+/// command, what came of it, after). Returns what became of the latter.
 fn drive(
     commands: &[Command],
     mut check: impl FnMut(&Delegation, &Command, &Result<Transition, Rejected>, &Delegation),
 ) -> (Delegation, Vec<(Timestamp, Event)>) {
-    let mut delegation = Delegation::new(spec(3));
+    drive_one(spec(3), commands, &mut check);
+    drive_one(writing(3), commands, &mut check)
+}
+
+fn drive_one(
+    spec: Spec,
+    commands: &[Command],
+    check: &mut impl FnMut(&Delegation, &Command, &Result<Transition, Rejected>, &Delegation),
+) -> (Delegation, Vec<(Timestamp, Event)>) {
+    let mut delegation = Delegation::new(spec);
     let mut log = Vec::new();
     for (step, command) in commands.iter().enumerate() {
         let at = Timestamp::from_second(i64::try_from(step).unwrap()).unwrap();
@@ -145,7 +185,7 @@ proptest! {
     #[test]
     fn replaying_the_events_gives_the_same_record(commands in proptest::collection::vec(command(), 0..60)) {
         let (delegation, log) = drive(&commands, |_, _, _, _| {});
-        prop_assert_eq!(Delegation::replay(spec(3), &log), delegation);
+        prop_assert_eq!(Delegation::replay(writing(3), &log), delegation);
     }
 
     #[test]
@@ -164,6 +204,21 @@ proptest! {
             if !before.state.is_terminal() && after.state.is_terminal() {
                 assert_eq!(command, &Command::ArtifactWritten);
                 assert!(before.outcome().is_some());
+            }
+        });
+    }
+
+    #[test]
+    fn what_a_child_may_have_changed_is_collected_before_it_ends(commands in proptest::collection::vec(command(), 0..60)) {
+        drive(&commands, |before, command, result, after| {
+            let worked = after.spec.worktree.is_some() && after.child.is_some();
+            if after.state.is_terminal() {
+                assert_eq!(after.changes.is_some(), worked || before.changes.is_some());
+            }
+            if let (Command::Collected { changes }, Ok(_)) = (command, result) {
+                assert!(before.spec.worktree.is_some() && before.outcome().is_some());
+                assert_eq!(after.changes.as_ref(), Some(changes));
+                assert_eq!(after.state, before.state);
             }
         });
     }
@@ -250,6 +305,7 @@ fn when_all_attempts_are_used_up_one_more_only_collects() {
     let start = Command::Start {
         runner: "1:1".into(),
         own: true,
+        confinement: None,
     };
     let interrupt = |attempt| Command::Interrupt {
         attempt: Attempt(attempt),

@@ -104,6 +104,7 @@ impl Engine {
             max_attempts: config.limits.attempts,
             continues: None,
             retries: None,
+            worktree: None,
         };
         self.admit(spec, &config).await
     }

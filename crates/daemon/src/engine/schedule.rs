@@ -170,6 +170,7 @@ impl Engine {
             let start = Command::Start {
                 runner: process.to_string(),
                 own,
+                confinement: None,
             };
             if let Err(error) = self.dispatch(&id, start).await {
                 let mut state = lock(&self.0.schedule.state);

@@ -95,6 +95,7 @@ impl Engine {
             max_attempts: config.limits.attempts,
             continues: None,
             retries: None,
+            worktree: None,
         };
         spec.ask_title = config.asks_title(&spec.agent);
         let held = self.hold_server(&mut spec, &config).await?;

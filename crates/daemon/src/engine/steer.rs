@@ -365,6 +365,7 @@ impl Engine {
             stall_ms: config.stall_ms(),
             max_attempts: config.limits.attempts,
             retries: None,
+            worktree: None,
             ..old.clone()
         }
     }

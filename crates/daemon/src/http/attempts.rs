@@ -13,6 +13,7 @@ pub(super) fn of(events: &[EventRow], spec: &Spec, ran_ms: u64) -> Vec<AttemptEn
                 attempt,
                 runner,
                 own,
+                ..
             } => attempts.push(AttemptEntry {
                 attempt: attempt.0,
                 collects: attempt.0 > spec.max_attempts,
@@ -84,6 +85,7 @@ mod tests {
             max_attempts: 1,
             continues: None,
             retries: None,
+            worktree: None,
         }
     }
 
@@ -103,6 +105,7 @@ mod tests {
             attempt: Attempt(attempt),
             runner: "12:34".into(),
             own,
+            confinement: None,
         }
     }
 

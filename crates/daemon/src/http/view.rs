@@ -270,6 +270,7 @@ fn detail(event: &Event, spec: &Spec) -> String {
             attempt,
             runner,
             own,
+            confinement,
         } => {
             let place = if *own {
                 "Brigade's own server"
@@ -280,7 +281,11 @@ fn detail(event: &Event, spec: &Spec) -> String {
             if attempt.0 > spec.max_attempts {
                 format!("{place} (process {pid}) looks whether the last attempt left an answer")
             } else {
-                format!("attempt {attempt} in {place} (process {pid})")
+                let kept = confinement
+                    .as_ref()
+                    .map(|kept| format!(", kept inside {kept}"));
+                let kept = kept.unwrap_or_default();
+                format!("attempt {attempt} in {place} (process {pid}){kept}")
             }
         }
         Event::ChildReady { session, .. } => format!("child session {session}"),
@@ -319,6 +324,7 @@ fn detail(event: &Event, spec: &Spec) -> String {
             outcome.reason,
             span(*ran_ms)
         ),
+        Event::Collected { changes } => changes.to_string(),
         Event::ArtifactFailed { error } => format!("the artifact could not be written: {error}"),
         Event::Ended { outcome } => format!("{}: the artifact is written", outcome.state),
         Event::TakenBack { outcome, .. } => format!(

@@ -308,6 +308,7 @@ impl Told {
                 attempt,
                 runner,
                 own,
+                ..
             } => {
                 self.own += u64::from(*own);
                 if self.runs || self.decided.is_some() || attempt.0 != self.attempt.0 + 1 {

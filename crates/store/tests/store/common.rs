@@ -104,6 +104,7 @@ pub(crate) fn spec(name: &str, parent: &str, prompt: &str) -> Spec {
         caller: None,
         continues: None,
         retries: None,
+        worktree: None,
     }
 }
 

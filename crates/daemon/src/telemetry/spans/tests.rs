@@ -26,6 +26,7 @@ fn spec(registered: i64) -> Spec {
         max_attempts: 3,
         continues: None,
         retries: None,
+        worktree: None,
     }
 }
 
@@ -101,6 +102,7 @@ fn attempts_have_their_times_and_what_cut_them_off() {
         attempt: Attempt(attempt),
         runner: "12:34".into(),
         own: attempt > 1,
+        confinement: None,
     };
     let cut_off = Event::Interrupted {
         attempt: Attempt(1),
