@@ -54,6 +54,7 @@ pub(crate) fn leave_one_under_way(home: &Home, text: &str) {
         max_attempts: 3,
         continues: None,
         retries: None,
+        worktree: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -69,6 +70,7 @@ pub(crate) fn leave_one_under_way(home: &Home, text: &str) {
             // No system gives such a number to a process.
             runner: "2147483646:1".into(),
             own: false,
+            confinement: None,
         };
         let events = delegation.apply(&start).unwrap().events;
         for event in &events {
