@@ -354,7 +354,7 @@ impl Told {
                 self.runs = false;
                 self.decided = Some(outcome.clone());
             }
-            Event::ArtifactFailed { .. } => {
+            Event::Collected { .. } | Event::ArtifactFailed { .. } => {
                 if self.decided.is_none() {
                     odd("it was not decided yet");
                 }

@@ -171,6 +171,7 @@ impl Life {
         let start = Command::Start {
             runner: "1:1".into(),
             own: false,
+            confinement: None,
         };
         self.commit(store, self.change(&start)).await.unwrap();
         let attempt = self.delegation.attempt;

@@ -150,6 +150,7 @@ async fn a_stale_change_is_refused_whole() {
     let late = stale.change(&Command::Start {
         runner: "2:2".into(),
         own: false,
+        confinement: None,
     });
     let before = fixture.store.timeline(life.id()).await.unwrap();
     assert_eq!(
@@ -191,6 +192,7 @@ async fn writes_that_meet_a_refused_one_are_stored_all_the_same() {
     let mut stale = life.change(&Command::Start {
         runner: "1:1".into(),
         own: false,
+        confinement: None,
     });
     stale.expect_version = 99;
     let (refused, stored) =
