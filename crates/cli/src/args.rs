@@ -355,6 +355,12 @@ pub(crate) struct Gate {
     /// End this process unless told otherwise, instead
     #[arg(long, value_name = "PID:START", conflicts_with = "command")]
     pub(crate) hold: Option<brigade_os::process::ProcessId>,
+    /// Have the kernel keep the program from changing anything but what is writable
+    #[arg(long, conflicts_with = "hold")]
+    pub(crate) confined: bool,
+    /// A folder or file that it may change
+    #[arg(long, value_name = "PATH", requires = "confined")]
+    pub(crate) writable: Vec<std::path::PathBuf>,
     /// The program and its arguments
     #[arg(required_unless_present = "hold", last = true)]
     pub(crate) command: Vec<std::ffi::OsString>,

@@ -2,6 +2,7 @@
 //!
 //! The only crate that knows Linux from macOS, and the only one in which `unsafe` may stand.
 
+pub mod confine;
 pub mod lock;
 pub mod paths;
 pub mod process;

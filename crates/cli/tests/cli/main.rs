@@ -3,6 +3,8 @@
 
 mod alone;
 mod common;
+#[cfg(target_os = "linux")]
+mod confine;
 mod daemon;
 mod gate;
 mod gc;
