@@ -21,8 +21,8 @@ pub struct ArtifactError {
     pub source: io::Error,
 }
 
-/// The ending of a file that is being written.
-pub(crate) const PART: &str = "md.part";
+/// The endings of a file that is being written.
+pub(crate) const PARTS: [&str; 2] = ["md.part", "patch.part"];
 
 /// Where an artifact lies. Only validated IDs make up the path.
 pub(crate) fn path(
@@ -75,6 +75,7 @@ pub(crate) async fn write_pieces<F>(
     root: &Path,
     path: PathBuf,
     head: String,
+    tail: &str,
     mut next: impl FnMut(i64) -> F,
 ) -> Result<PathBuf, ResultError>
 where
@@ -96,9 +97,36 @@ where
             None => break,
         }
     }
-    let finished = workers.files(move || part.finish()).await;
+    let tail = tail.to_owned();
+    let finished = workers.files(move || {
+        part.append(&tail)?;
+        part.finish()
+    });
+    let finished = finished.await;
     finished.flatten().map_err(fail)?;
     Ok(path)
+}
+
+/// Copies a file there as durably.
+pub(crate) async fn copy(
+    workers: &Workers,
+    root: &Path,
+    path: PathBuf,
+    source: PathBuf,
+) -> Result<PathBuf, ArtifactError> {
+    let root = root.to_owned();
+    let target = path.clone();
+    let copied = workers
+        .files(move || {
+            let mut part = Part::begin(&root, target)?;
+            io::copy(&mut File::open(source)?, &mut part.file)?;
+            part.finish()
+        })
+        .await;
+    match copied.flatten() {
+        Ok(()) => Ok(path),
+        Err(source) => Err(ArtifactError { path, source }),
+    }
 }
 
 /// A file that is being written; what is not finished is removed.
@@ -114,7 +142,7 @@ impl Part {
     fn begin(root: &Path, path: PathBuf) -> io::Result<Self> {
         create_folders(root, folder_of(&path)?)?;
         // The name is fixed: what a crash left half-written is overwritten by the next try.
-        let temporary = path.with_extension(PART);
+        let temporary = path.with_added_extension("part");
         let file = OpenOptions::new()
             .create(true)
             .write(true)

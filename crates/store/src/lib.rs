@@ -23,6 +23,7 @@ mod transitions;
 mod upkeep;
 mod usage;
 mod worker;
+mod worktrees;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use servers::ServerRow;
 pub use upkeep::{Inspected, Left, Place, Stray, TakenBack, Tended, Unfit, inspect_files};
 pub use usage::{UsageBy, UsageFilter, UsageRow, Used};
 use worker::Workers;
+pub use worktrees::{ApplyRow, ApplyState, NewApply, UnknownName, WorktreeRow, WorktreeState};
 
 /// Where the store and its files lie.
 #[derive(Debug, Clone)]
@@ -156,8 +158,24 @@ impl Store {
         read.flatten()
     }
 
+    /// Puts a delegation's patch durably beside its artifact and says where.
+    ///
+    /// # Errors
+    /// [`ArtifactError`]; an earlier version of the file is still there then.
+    pub async fn write_patch(
+        &self,
+        project: &ProjectId,
+        root: &SessionId,
+        id: &DelegationId,
+        patch: PathBuf,
+    ) -> Result<PathBuf, ArtifactError> {
+        let path = artifacts::path(&self.0.paths.artifacts, project, root, id);
+        let path = path.with_extension("patch");
+        artifacts::copy(&self.0.workers, &self.0.paths.artifacts, path, patch).await
+    }
+
     /// The same for a delegation whose answer may be too long to be held as a whole: `head` is the file's text up to
-    /// and including [`Store::beginning`].
+    /// and including [`Store::beginning`], `tail` what follows the answer.
     ///
     /// # Errors
     /// [`ResultError`]; an earlier version of the file is still there then.
@@ -166,14 +184,16 @@ impl Store {
         project: &ProjectId,
         root: &SessionId,
         id: &DelegationId,
-        head: String,
+        mut head: String,
+        tail: &str,
     ) -> Result<PathBuf, ResultError> {
         let path = artifacts::path(&self.0.paths.artifacts, project, root, id);
         let (workers, root) = (&self.0.workers, &self.0.paths.artifacts);
         if texts::is_whole(&head) {
+            head.push_str(tail);
             return Ok(artifacts::write(workers, root, path, head).await?);
         }
-        artifacts::write_pieces(workers, root, path, head, |n| self.piece(id, n)).await
+        artifacts::write_pieces(workers, root, path, head, tail, |n| self.piece(id, n)).await
     }
 
     /// How long the text of an artifact is, in bytes: that of its file, and where that is gone, of what the store

@@ -10,11 +10,12 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::{OpenError, StoreError};
 
 /// The migrations in order; the schema's version is how many of them were applied.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
     include_str!("../migrations/0003.sql"),
     include_str!("../migrations/0004.sql"),
+    include_str!("../migrations/0005.sql"),
 ];
 
 /// The schema's version that this binary writes.

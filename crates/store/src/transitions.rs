@@ -11,10 +11,11 @@ use crate::error::{CommitError, StoreError};
 use crate::lookups::get;
 use crate::record::{phase_name, record_json, seq_of};
 use crate::rows::{Change, Committed, Progress, Registered, Registration, Row, attempt, count, ms};
-use crate::{Store, notices, predecessor, search, texts, usage};
+use crate::{Store, notices, predecessor, search, texts, usage, worktrees};
 
 /// What a repeated delegation is known by: the same agent and the same prompt, in the same session where it goes on
-/// in an earlier one's, in the same directory where no parent session stands for one.
+/// in an earlier one's, in the same directory where no parent session stands for one, with the same beginning where it
+/// begins with another one's changes.
 fn digest(spec: &Spec) -> String {
     let mut hasher = Sha256::new();
     hasher.update(spec.agent.as_bytes());
@@ -27,6 +28,10 @@ fn digest(spec: &Spec) -> String {
     if let Some(earlier) = &spec.continues {
         hasher.update([0]);
         hasher.update(earlier.child.as_str().as_bytes());
+    }
+    if let Some(from) = spec.worktree.as_ref().and_then(|tree| tree.from.as_ref()) {
+        hasher.update([1]);
+        hasher.update(from.as_str().as_bytes());
     }
     hasher
         .finalize()
@@ -236,6 +241,9 @@ fn register(
         &spec.prompt,
         "",
     )?;
+    if let Some(worktree) = &spec.worktree {
+        worktrees::register(db, &worktree.id, order, now)?;
+    }
     let event = append(db, order, now, &Event::Registered)?;
     let active = active_in_root(db, spec.root.as_str())?;
     let registered = Registered {

@@ -43,6 +43,7 @@ fn request<'a>(agent: &'a Ruleset, parent: &'a Ruleset) -> Request<'a> {
         host_tools: &[],
         mcp: McpPolicy::Agent,
         run: None,
+        asks: AskPolicy::Refuse,
     }
 }
 
@@ -113,23 +114,41 @@ fn explore_is_accepted_and_can_only_read() {
     assert_eq!(whole.evaluate("read", "a/.env.example"), Allow);
 }
 
+fn writing(request: &Request<'_>) -> Writing {
+    match plan(request) {
+        Plan::Writing(child) => child,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn agents_that_edit_are_write_capable() {
     let build = agent("build");
-    for (name, why) in [
-        ("general", "its rules allow edit"),
-        ("build", "its rules allow edit"),
-        ("plan", "its rules allow edit on .opencode/plans/*.md"),
+    let general = agent("general");
+    let child = writing(&request(&general, &build));
+    let whole = general.then(&child.rules);
+    for (tool, offered) in [
+        ("write", true),
+        ("apply_patch", true),
+        ("bash", true),
+        ("read", true),
+        ("task", false),
+        ("delegate", false),
+        ("delegation_apply", false),
+        ("question", false),
+        ("external_directory", false),
     ] {
-        let found = plan(&request(&agent(name), &build));
-        assert_eq!(
-            found,
-            Plan::WriteCapable {
-                why: why.to_owned()
-            },
-            "{name}"
-        );
+        assert_eq!(whole.tool_offered(tool), offered, "{tool}");
     }
+    assert_eq!(whole.evaluate("edit", "src/main.rs"), Allow);
+    assert_eq!(whole.evaluate("edit", "../theirs/main.rs"), Deny);
+    assert_eq!(whole.evaluate("external_directory", "/home/*"), Deny);
+    assert_eq!(whole.evaluate("bash", "make -j2 && ./test > log"), Allow);
+    // An agent that plans writes its plans and nothing else.
+    let planner = agent("plan");
+    let whole = planner.then(&writing(&request(&planner, &build)).rules);
+    assert_eq!(whole.evaluate("edit", ".opencode/plans/a.md"), Allow);
+    assert_eq!(whole.evaluate("edit", "src/main.rs"), Deny);
     let all = [
         "build",
         "compaction",
@@ -148,12 +167,57 @@ fn agents_that_edit_are_write_capable() {
 }
 
 #[test]
+fn who_may_not_edit_has_nothing_edited_unless_the_configuration_says_so() {
+    let (general, planner) = (agent("general"), agent("plan"));
+    assert!(!may_edit(&planner));
+    assert!(may_edit(&agent("build")) && may_edit(&Ruleset::default()));
+    assert!(matches!(
+        plan(&request(&general, &planner)),
+        Plan::BeyondCaller { .. }
+    ));
+    let child = writing(&Request {
+        run: Some(RunMode::Worktree),
+        ..request(&general, &planner)
+    });
+    let whole = general.then(&child.rules);
+    assert_eq!(whole.evaluate("edit", "src/main.rs"), Allow);
+}
+
+#[test]
+fn what_would_ask_about_a_command_is_answered_by_policy() {
+    let build = agent("build");
+    let careful = rules(&[
+        ("*", "*", Allow),
+        ("bash", "*", Ask),
+        ("bash", "make *", Allow),
+        ("bash", "rm *", Deny),
+    ]);
+    let with = |asks| {
+        writing(&Request {
+            asks,
+            ..request(&careful, &build)
+        })
+    };
+    let refused = with(AskPolicy::Refuse);
+    assert!(
+        refused
+            .withheld
+            .contains(&"shell commands that would ask a person".to_owned())
+    );
+    assert_eq!(refused.rules.evaluate("bash", "make test"), Allow);
+    assert_eq!(refused.rules.evaluate("bash", "curl x"), Deny);
+    let allowed = with(AskPolicy::Allow);
+    assert_eq!(allowed.rules.evaluate("bash", "curl x"), Allow);
+    assert_eq!(allowed.rules.evaluate("bash", "rm -rf x"), Deny);
+}
+
+#[test]
 fn a_general_ask_for_edit_neither_gives_nor_takes_the_right() {
     let build = agent_with_edit_ask("build");
     for name in ["general", "plan", "build"] {
         let rules = agent_with_edit_ask(name);
         assert!(
-            matches!(plan(&request(&rules, &build)), Plan::WriteCapable { .. }),
+            matches!(plan(&request(&rules, &build)), Plan::Writing(_)),
             "{name}"
         );
     }
@@ -179,7 +243,7 @@ fn the_configuration_decides_otherwise() {
     assert!(child.withheld.contains(&"editing files".to_owned()));
     assert!(!general.then(&child.rules).tool_offered("apply_patch"));
     assert!(general.then(&child.rules).tool_offered("skill"));
-    assert!(matches!(with(RunMode::Worktree), Plan::WriteCapable { .. }));
+    assert!(matches!(with(RunMode::Worktree), Plan::Writing(_)));
     assert!(matches!(with(RunMode::Refuse), Plan::Refused { .. }));
     assert_eq!(
         RunMode::ReadOnly.tightened(RunMode::Worktree),
@@ -457,7 +521,7 @@ proptest! {
     ) {
         let servers: Vec<String> = servers.into_iter().map(str::to_owned).collect();
         let mcp = if named { McpPolicy::Named } else { McpPolicy::Agent };
-        let request = Request { agent: &agent, parent: &parent, mcp_servers: &servers, host_tools: &[], mcp, run };
+        let request = Request { agent: &agent, parent: &parent, mcp_servers: &servers, host_tools: &[], mcp, run, asks: AskPolicy::Refuse };
         let Plan::ReadOnly(child) = plan(&request) else {
             prop_assert!(run.is_none());
             return Ok(());
@@ -505,6 +569,43 @@ proptest! {
                 prop_assert_eq!(action, Deny);
             }
         }
+    }
+
+    #[test]
+    fn no_rules_whatever_let_a_child_write_more_than_its_agent_and_its_caller_may(
+        agent in any_rules(),
+        parent in any_rules(),
+        run in proptest::option::of(Just(RunMode::Worktree)),
+        asks in proptest::sample::select(&[AskPolicy::Refuse, AskPolicy::Allow][..]),
+    ) {
+        let request = Request { asks, run, ..request(&agent, &parent) };
+        let Plan::Writing(child) = plan(&request) else {
+            prop_assert!(run.is_none());
+            return Ok(());
+        };
+        let whole = agent.then(&child.rules);
+        for tool in NEVER.into_iter().filter(|tool| permission_of(tool) != "edit") {
+            prop_assert!(!whole.tool_offered(tool), "{tool} is offered");
+            prop_assert_eq!(whole.evaluate(permission_of(tool), "a"), Deny);
+        }
+        let firm = |rules: &Ruleset| Ruleset(rules.0.iter().filter(|rule| rule.action != Ask).cloned().collect());
+        for target in TARGETS {
+            for permission in ["read", "grep", "edit", "bash"] {
+                prop_assert!(whole.evaluate(permission, target) != Ask, "{permission} {target} asks");
+                prop_assert_eq!(whole.evaluate(permission, target), child.rules.evaluate(permission, target));
+            }
+            if whole.evaluate("edit", target) == Allow {
+                prop_assert_eq!(firm(&agent).evaluate("edit", target), Allow);
+                prop_assert!(run.is_some() || firm(&parent).evaluate("edit", target) != Deny, "edit {target}");
+            }
+            if whole.evaluate("bash", target) == Allow {
+                let own = agent.evaluate("bash", target);
+                prop_assert!(own == Allow || (own == Ask && asks == AskPolicy::Allow), "bash {target}");
+                prop_assert!(parent.evaluate("bash", target) != Deny, "bash {target}");
+            }
+        }
+        prop_assert_eq!(whole.evaluate("edit", "../a"), Deny);
+        prop_assert_eq!(whole.evaluate("edit", "/etc/passwd"), Deny);
     }
 
     #[test]

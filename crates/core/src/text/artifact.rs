@@ -48,6 +48,12 @@ pub struct Header {
     pub attempts: Option<u32>,
     /// Why it ended as it did.
     pub reason: Option<Line>,
+    /// How far it was kept from writing outside its worktree, where it had one.
+    pub confined: Option<Line>,
+    /// What it has changed, in one line.
+    pub changes: Option<Line>,
+    /// Where the patch lies.
+    pub patch: Option<Line>,
 }
 
 /// The text is no artifact.
@@ -89,6 +95,9 @@ pub fn render(artifact: &Artifact) -> String {
         header.attempts.map(|n| n.to_string()).as_deref(),
     );
     field("Reason", header.reason.as_ref().map(Line::as_str));
+    field("Confined", header.confined.as_ref().map(Line::as_str));
+    field("Changes", header.changes.as_ref().map(Line::as_str));
+    field("Patch", header.patch.as_ref().map(Line::as_str));
     text.push_str("\n---\n\n");
     text.push_str(&artifact.answer);
     text
@@ -190,6 +199,9 @@ impl Header {
             duration: None,
             attempts: None,
             reason: None,
+            confined: None,
+            changes: None,
+            patch: None,
         }
     }
 
@@ -209,6 +221,9 @@ impl Header {
             "Duration" => self.duration = Some(line()),
             "Attempts" => self.attempts = value.parse().ok(),
             "Reason" => self.reason = Some(line()),
+            "Confined" => self.confined = Some(line()),
+            "Changes" => self.changes = Some(line()),
+            "Patch" => self.patch = Some(line()),
             _ => return false,
         }
         true

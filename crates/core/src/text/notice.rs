@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::line::{escape_xml, longer_than, one_line};
-use crate::delegation::State;
+use crate::delegation::{Changes, State};
 use crate::id::DelegationId;
 
 /// Longest error text in a notice, in characters; the artifact has all of it.
@@ -28,6 +28,8 @@ pub struct NoticeView<'a> {
     pub error: Option<&'a str>,
     /// Where the artifact lies.
     pub artifact: &'a str,
+    /// What it has changed, where it may change files.
+    pub changes: Option<&'a Changes>,
     /// The answer, or what there is of it.
     pub result: Option<&'a str>,
     /// Up to how many characters the answer stands in the notice itself.
@@ -72,6 +74,14 @@ fn for_model(view: &NoticeView<'_>) -> String {
         field("error", &one_line(error, MAX_ERROR));
     }
     field("artifact", view.artifact);
+    if let Some(changes) = view.changes {
+        field("changes", &changes.to_string());
+        if let Some(patch) = &changes.patch {
+            field("patch", patch);
+            let apply = format!("delegation_apply(\"{}\")", view.id);
+            field("apply", &apply);
+        }
+    }
     let inline = view
         .result
         .filter(|result| !result.trim().is_empty() && !longer_than(result, view.inline_limit));
@@ -120,12 +130,16 @@ fn for_person(view: &NoticeView<'_>) -> String {
         }
         _ => {}
     }
+    let changed = match view.changes {
+        Some(changes) => format!(" · {changes}"),
+        None => String::new(),
+    };
     let tail = match (view.remaining, view.batch) {
         (0, 0 | 1) => String::new(),
         (0, batch) => format!(" · all {batch} ended"),
         (n, _) => format!(" · {n} under way"),
     };
-    one_line(&text, 160) + &tail
+    one_line(&text, 160) + &changed + &tail
 }
 
 /// Writes the notice that only wakes the parent: its batch has ended and the notices are already in the
@@ -163,6 +177,7 @@ mod tests {
             summary: "It is in lock.rs.",
             error: None,
             artifact: "/data/brave-amber-otter.md",
+            changes: None,
             result,
             inline_limit: 20,
             remaining: 0,
@@ -186,6 +201,36 @@ mod tests {
             notice.person,
             "✓ brave-amber-otter (explore) complete: Where the lock is"
         );
+    }
+
+    #[test]
+    fn what_was_changed_comes_with_how_to_bring_it_in() {
+        let id = id();
+        let mut changes = Changes {
+            tree: "t".into(),
+            files: 3,
+            added: 10,
+            removed: 2,
+            shown: Vec::new(),
+            patch: Some("/data/brave-amber-otter.patch".into()),
+            beside: Vec::new(),
+        };
+        let notice = render(&NoticeView {
+            changes: Some(&changes),
+            ..view(&id, None)
+        });
+        assert!(notice.model.contains(
+            "<changes>3 files changed, +10 -2</changes>\n<patch>/data/brave-amber-otter.patch</patch>\n\
+             <apply>delegation_apply(\"brave-amber-otter\")</apply>"
+        ));
+        assert!(notice.person.ends_with(" · 3 files changed, +10 -2"));
+        (changes.files, changes.patch) = (0, None);
+        let notice = render(&NoticeView {
+            changes: Some(&changes),
+            ..view(&id, None)
+        });
+        assert!(notice.model.contains("<changes>no changes</changes>"));
+        assert!(!notice.model.contains("<apply>"));
     }
 
     #[test]

@@ -10,15 +10,15 @@ pub const BUDGET: usize = 2_600;
 /// The rules for the model, for the system text of sessions that may delegate.
 pub const RULES: &str = "\
 # Background delegation
-`delegate` starts a read-only agent in the background and returns an ID at once, while you go on.
-- Delegate research, code search and review that can stand alone; start independent pieces together, one \
-call each. Do quick lookups yourself. Agents that edit files: use `task`.
-- The agent sees nothing of this conversation: put goal, paths, limits and the wanted form of answer into \
-the prompt.
-- Then do other work. Never poll or sleep, never wait idle: a `<task-notification>` comes by itself when one \
-ends. If everything left depends on results, say what is under way and end your turn; you will be woken.
+`delegate` starts an agent in the background and returns its ID at once.
+- Delegate research, review and self-contained changes; start independent pieces together, one call each. \
+Do quick lookups and small edits yourself.
+- An agent that edits works in a copy of this tree: `delegation_apply` brings its changes here.
+- The agent sees nothing of this conversation: say goal, paths, limits and form of answer.
+- Never poll, sleep or wait idle: a `<task-notification>` comes by itself when one ends. If what \
+is left depends on results, say what is under way and end your turn; you will be woken.
 - Notifications and `<delegation-ledger>` are automatic, not the person's words.
-- Read what you need with `delegation_read` once a delegation has ended, before you rely on it.";
+- Read what you need with `delegation_read` before you rely on it.";
 
 /// A tool as the host offers it to the model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,44 +39,54 @@ pub fn tools() -> Vec<ToolSpec> {
     vec![
         ToolSpec {
             name: "delegate",
-            description: "Start background work by a read-only agent. Returns its ID at once; a \
-                          task-notification follows when it ends.",
+            description: "Start background work; a task-notification follows when it ends.",
             properties: json!({
-                "prompt": {"type": "string", "description": "The whole task; the agent knows nothing else"},
-                "agent": {"type": "string", "description": "Name of a read-only agent"},
-                "timeout_minutes": {"type": "number", "description": "Own time limit; 0 for none"},
+                "prompt": {"type": "string", "description": "The whole task"},
+                "agent": {"type": "string"},
+                "timeout_minutes": {"type": "number"},
+                "from": {"type": "string", "description": "ID whose changes it starts with"},
             }),
             required: &["prompt", "agent"],
         },
         ToolSpec {
             name: "delegation_read",
-            description: "The result of a delegation of this project. If it still runs, this blocks until it ends.",
+            description: "A delegation's result. Blocks until it has ended.",
             properties: json!({
                 "id": {"type": "string"},
-                "offset": {"type": "integer", "description": "Where to go on in a long result"},
+                "offset": {"type": "integer"},
             }),
             required: &["id"],
         },
         ToolSpec {
             name: "delegation_list",
-            description: "Find earlier delegations. Not for checking on progress.",
+            description: "Find earlier delegations; not for progress.",
             properties: json!({
-                "query": {"type": "string", "description": "Words to search prompts and results for"},
+                "query": {"type": "string"},
                 "scope": {"type": "string", "enum": ["session", "project"]},
             }),
             required: &[],
         },
         ToolSpec {
             name: "delegation_cancel",
-            description: "Stop a delegation; what it wrote is kept.",
+            description: "Stop a delegation; its text is kept.",
             properties: json!({"id": {"type": "string"}}),
             required: &["id"],
         },
         ToolSpec {
             name: "delegation_send",
-            description: "Correct a running delegation, or go on with an ended one in its session.",
+            description: "Correct a running delegation, or go on with an ended one.",
             properties: json!({"id": {"type": "string"}, "message": {"type": "string"}}),
             required: &["id", "message"],
+        },
+        ToolSpec {
+            name: "delegation_apply",
+            description: "Bring a delegation's changes into this tree.",
+            properties: json!({
+                "id": {"type": "string"},
+                "paths": {"type": "array", "items": {"type": "string"}},
+                "markers": {"type": "boolean"},
+            }),
+            required: &["id"],
         },
     ]
 }

@@ -50,6 +50,7 @@ impl Delivery {
             summary: &row.summary,
             error: error.as_deref(),
             artifact: &artifact,
+            changes: row.delegation.changes.as_ref(),
             result: Some(&text),
             inline_limit,
             remaining: notice.remaining,

@@ -10,7 +10,7 @@ use brigade_core::text::artifact::{self, Header};
 
 use super::{Place, Stray};
 use crate::StorePaths;
-use crate::artifacts::PART;
+use crate::artifacts::PARTS;
 
 /// How long a folder must have been left alone to count as empty: who has just made it is about to write.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -81,7 +81,7 @@ impl Walked {
             };
             match ending {
                 "md" => self.artifacts.push(place),
-                PART => self.parts.push((place, meta.len())),
+                part if PARTS.contains(&part) => self.parts.push((place, meta.len())),
                 _ => {}
             }
         }

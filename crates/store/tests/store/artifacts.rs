@@ -126,6 +126,7 @@ async fn an_answer_of_100_megabytes_is_kept_whole_and_holds_nobody_up() {
             &session("ses_1"),
             life.id(),
             format!("head\n{head}"),
+            "",
         )
         .await
         .unwrap();

@@ -11,3 +11,4 @@ mod predecessor;
 mod search;
 mod upkeep;
 mod usage;
+mod worktrees;

@@ -174,6 +174,11 @@ async fn the_store_of_schema_4_is_opened() {
     opens(4).await;
 }
 
+#[tokio::test]
+async fn the_store_of_schema_5_is_opened() {
+    opens(5).await;
+}
+
 async fn opens(schema: i64) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(frozen(schema), paths(dir.path()).db).unwrap();

@@ -31,6 +31,9 @@ fn text(name: &str, status: State, reason: &str, answer: &str) -> String {
             duration: Some("1m".into()),
             attempts: Some(2),
             reason: Some(reason.into()),
+            confined: None,
+            changes: None,
+            patch: None,
         },
         answer: answer.to_owned(),
     })
@@ -214,7 +217,7 @@ async fn a_long_answer_is_taken_back_whole() {
     assert!(beginning.len() < answer.len() && answer.starts_with(&beginning));
     let head = long.strip_suffix(&answer).unwrap().to_owned() + &beginning;
     let written = store
-        .write_result(&project(), &session(ROOT), &id(name), head)
+        .write_result(&project(), &session(ROOT), &id(name), head, "")
         .await
         .unwrap();
     assert_eq!(fs::read_to_string(written).unwrap(), long);

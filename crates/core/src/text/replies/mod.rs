@@ -11,7 +11,7 @@ pub use refusal::{Refusal, TASK_GUARD};
 pub use steering::{Stood, Unsteerable, cancelled, continued, retried, sent};
 
 use super::line::one_line;
-use crate::delegation::{State, span};
+use crate::delegation::{State, Worktree, span};
 use crate::id::DelegationId;
 
 /// How the parent's host lives, on which depends how a result gets back.
@@ -40,6 +40,8 @@ pub struct Started<'a> {
     pub withheld: &'a [String],
     /// What remains open by rule only; empty when read-only is enforced.
     pub open: &'a [String],
+    /// What it works in, where it changes files.
+    pub worktree: Option<&'a Worktree>,
     /// How the result gets back.
     pub mode: HostMode,
 }
@@ -62,12 +64,21 @@ pub fn started(view: &Started<'_>) -> String {
     if !view.withheld.is_empty() {
         let _ = writeln!(text, "Withheld from it: {}.", view.withheld.join("; "));
     }
-    if !view.open.is_empty() {
-        let _ = writeln!(
-            text,
-            "Read-only by rule; it may still use: {}.",
-            view.open.join("; ")
-        );
+    match view.worktree {
+        Some(worktree) => {
+            in_worktree(&mut text, id, worktree);
+            if !view.open.is_empty() {
+                let _ = writeln!(text, "Not held by that: {}.", view.open.join("; "));
+            }
+        }
+        None if view.open.is_empty() => {}
+        None => {
+            let _ = writeln!(
+                text,
+                "Read-only by rule; it may still use: {}.",
+                view.open.join("; ")
+            );
+        }
     }
     match view.active {
         0 | 1 => text.push_str("1 delegation is active.\n"),
@@ -89,6 +100,22 @@ pub fn started(view: &Started<'_>) -> String {
         }
     }
     text
+}
+
+fn in_worktree(text: &mut String, id: &DelegationId, worktree: &Worktree) {
+    let begins = match &worktree.from {
+        Some(from) => format!("with what {from} has left"),
+        None => "as it was just now, uncommitted changes included".to_owned(),
+    };
+    let _ = writeln!(
+        text,
+        "It edits files in a copy of this tree, {begins}. Nothing changes here until \
+         delegation_apply(\"{id}\") brings its changes in."
+    );
+    if !worktree.left_out.is_empty() {
+        let left_out = one_line(&worktree.left_out.join("; "), 400);
+        let _ = writeln!(text, "Not in the copy: {left_out}.");
+    }
 }
 
 /// A delegation that has not ended yet.
@@ -244,6 +271,7 @@ mod tests {
             active: 3,
             withheld: &["the open shell".into()],
             open: &[],
+            worktree: None,
             mode: HostMode::Interactive,
         };
         let text = started(&view);

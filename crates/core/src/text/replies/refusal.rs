@@ -14,11 +14,20 @@ pub enum Refusal {
         /// Those that can be delegated to.
         known: Vec<String>,
     },
-    /// The agent changes files.
-    WriteCapable {
+    /// The agent changes files, and the caller may not.
+    BeyondCaller {
         /// The agent.
         agent: String,
-        /// What makes it so.
+        /// What makes it change files.
+        why: String,
+        /// The calling agent.
+        caller: String,
+    },
+    /// The agent changes files, and there can be no worktree for it.
+    NoWorktree {
+        /// The agent.
+        agent: String,
+        /// Why not, and what to do about it.
         why: String,
     },
     /// The person's configuration or the agent's rules refuse it.
@@ -77,10 +86,15 @@ impl fmt::Display for Refusal {
                     )
                 }
             }
-            Refusal::WriteCapable { agent, why } => write!(
+            Refusal::BeyondCaller { agent, why, caller } => write!(
                 f,
-                "agent {agent} can change files ({why}), and background work is read-only. Use the `task` tool \
-                 with subagent_type {agent:?} instead, or delegate to a read-only agent."
+                "agent {agent} can change files ({why}), and {caller} may not, so it can't have that done either. \
+                 Delegate to a read-only agent, or ask the person to switch to an agent that edits."
+            ),
+            Refusal::NoWorktree { agent, why } => write!(
+                f,
+                "agent {agent} changes files, for which it needs a worktree of its own, and there is none: {why}. \
+                 Use the `task` tool with subagent_type {agent:?}, or delegate to a read-only agent."
             ),
             Refusal::Forbidden { agent, why } => write!(
                 f,
@@ -138,9 +152,17 @@ mod tests {
                 "Do the work yourself",
             ),
             (
-                Refusal::WriteCapable {
+                Refusal::BeyondCaller {
                     agent: agent(),
                     why: "edit is allowed".into(),
+                    caller: "plan".into(),
+                },
+                "ask the person to switch",
+            ),
+            (
+                Refusal::NoWorktree {
+                    agent: agent(),
+                    why: "/p is in no git repository".into(),
                 },
                 "`task` tool with subagent_type \"general\"",
             ),

@@ -1,7 +1,8 @@
-//! What a background child may do: the rules of its session, so that it can read and nothing else.
+//! The rules of a background child's session: so that it can read and nothing else, or also change files.
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::{AskPolicy, McpPolicy, Request, RunMode, firm_edit};
 use super::replay::Replay;
 use super::rule::{Action, Rule, Ruleset, mcp_prefix};
 use super::wildcard::{literal_head, matches};
@@ -62,54 +63,6 @@ const HOST_TOOLS: [&str; 20] = [
     "read_mcp_resource",
 ];
 
-/// Which MCP tools a child keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum McpPolicy {
-    /// Those that the agent's rules allow.
-    #[default]
-    Agent,
-    /// Only those that the agent's rules allow by the server's or the tool's name.
-    Named,
-}
-
-/// What the person's configuration says about running an agent, the widest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RunMode {
-    /// With write access, in a worktree of its own.
-    Worktree,
-    /// Read-only, whatever the agent's rules allow.
-    ReadOnly,
-    /// Not at all.
-    Refuse,
-}
-
-impl RunMode {
-    /// The stricter of two settings: a project's may only tighten the person's.
-    #[must_use]
-    pub fn tightened(self, by: Self) -> Self {
-        self.max(by)
-    }
-}
-
-/// What decides on a child's access.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The agent's resolved rules, as the host lists them.
-    pub agent: &'a Ruleset,
-    /// The rules that hold for the parent: its agent's, then its session's.
-    pub parent: &'a Ruleset,
-    /// Names of the configured MCP servers.
-    pub mcp_servers: &'a [String],
-    /// The host's tools, those of plugins among them; may be empty when unknown.
-    pub host_tools: &'a [String],
-    /// Which MCP tools stay.
-    pub mcp: McpPolicy,
-    /// What the configuration says about this agent, if it does.
-    pub run: Option<RunMode>,
-}
-
 /// How sure it is that a child can change nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "enforcement", content = "remains")]
@@ -131,6 +84,27 @@ pub struct ReadOnly {
     pub withheld: Vec<String>,
 }
 
+/// A child that changes files in a worktree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writing {
+    /// The child session's own rules. The host puts them after the agent's.
+    pub rules: Ruleset,
+    /// The MCP tools it keeps: what these change is in no worktree.
+    pub beyond: Vec<String>,
+    /// What the agent has and this child does not get.
+    pub withheld: Vec<String>,
+}
+
+impl From<Writing> for Access {
+    fn from(child: Writing) -> Self {
+        Access {
+            rules: child.rules.0,
+            open: child.beyond,
+            withheld: child.withheld,
+        }
+    }
+}
+
 impl From<ReadOnly> for Access {
     fn from(child: ReadOnly) -> Self {
         Access {
@@ -144,68 +118,7 @@ impl From<ReadOnly> for Access {
     }
 }
 
-/// How an agent runs in the background.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Plan {
-    /// Read-only.
-    ReadOnly(ReadOnly),
-    /// It changes files, and needs a worktree of its own.
-    WriteCapable {
-        /// What makes it so.
-        why: String,
-    },
-    /// Not at all.
-    Refused {
-        /// Who refuses.
-        why: String,
-    },
-}
-
-/// Decides how an agent runs.
-pub fn plan(request: &Request<'_>) -> Plan {
-    match request.run {
-        Some(RunMode::Refuse) => Plan::Refused {
-            why: "the configuration has run = \"refuse\" for it".to_owned(),
-        },
-        Some(RunMode::Worktree) => Plan::WriteCapable {
-            why: "the configuration has run = \"worktree\" for it".to_owned(),
-        },
-        Some(RunMode::ReadOnly) => Plan::ReadOnly(read_only(request)),
-        None => match edit_right(request.agent) {
-            Some(why) => Plan::WriteCapable { why },
-            None => Plan::ReadOnly(read_only(request)),
-        },
-    }
-}
-
-/// The agents that `delegate` would run read-only now, and for which `task` is therefore to be refused.
-pub fn guarded<'a>(agents: impl IntoIterator<Item = (&'a str, Request<'a>)>) -> Vec<String> {
-    agents
-        .into_iter()
-        .filter(|(_, request)| matches!(plan(request), Plan::ReadOnly(_)))
-        .map(|(name, _)| name.to_owned())
-        .collect()
-}
-
-/// Why an agent can change files, if it can. An ask counts as what stands under it: a person's general
-/// `edit: ask` takes no right from `general` and gives none to an agent whose author had closed it.
-fn edit_right(agent: &Ruleset) -> Option<String> {
-    let firm = agent
-        .0
-        .iter()
-        .filter(|rule| rule.action != Action::Ask)
-        .cloned();
-    let edit = Replay::of_permission(&Ruleset(firm.collect()), "edit");
-    if edit.general == Action::Allow {
-        return Some("its rules allow edit".to_owned());
-    }
-    edit.exceptions
-        .iter()
-        .find(|(_, action)| *action == Action::Allow)
-        .map(|(pattern, _)| format!("its rules allow edit on {pattern}"))
-}
-
-fn read_only(request: &Request<'_>) -> ReadOnly {
+pub(super) fn read_only(request: &Request<'_>) -> ReadOnly {
     let mut child = Builder {
         request,
         rules: vec![Rule::close("*")],
@@ -215,7 +128,7 @@ fn read_only(request: &Request<'_>) -> ReadOnly {
     child.mcp();
     child.reading();
     child.shell();
-    child.close();
+    child.close(CLOSED.as_slice());
     ReadOnly {
         rules: Ruleset(child.rules),
         enforcement: if child.remains.is_empty() {
@@ -223,6 +136,29 @@ fn read_only(request: &Request<'_>) -> ReadOnly {
         } else {
             Enforcement::ByRule(child.remains)
         },
+        withheld: child.withheld,
+    }
+}
+
+/// The rules of a child that changes files in its worktree: what the agent has, less what its caller lacks, with
+/// nothing left that would ask a person, delegate, or reach out of the worktree.
+pub(super) fn writing(request: &Request<'_>) -> Writing {
+    let mut child = Builder {
+        request,
+        rules: vec![Rule::close("*")],
+        remains: Vec::new(),
+        withheld: Vec::new(),
+    };
+    child.mcp();
+    let beyond = std::mem::take(&mut child.remains);
+    child.reading();
+    child.edit();
+    child.whole_shell();
+    let closed: Vec<&str> = CLOSED.into_iter().filter(|name| *name != "edit").collect();
+    child.close(&closed);
+    Writing {
+        rules: Ruleset(child.rules),
+        beyond,
         withheld: child.withheld,
     }
 }
@@ -330,6 +266,59 @@ impl Builder<'_> {
         self.replay("bash", replay);
     }
 
+    fn edit(&mut self) {
+        let own = firm_edit(self.request.agent);
+        // Who wrote that into the person's configuration has decided for whoever delegates.
+        let replay = if self.request.run == Some(RunMode::Worktree) {
+            own.narrowed_by(&Replay::of_permission(&Ruleset::default(), "edit"))
+        } else {
+            own.narrowed_by(&firm_edit(self.request.parent))
+        };
+        if !replay.allows_something() {
+            self.withheld.push("editing files".to_owned());
+            self.rules.push(Rule::close("edit"));
+            return;
+        }
+        self.replay("edit", replay);
+        // The host names a file by its path from the top of the working tree.
+        for outside in ["../*", "/*"] {
+            self.rules.push(Rule::new("edit", outside, Action::Deny));
+        }
+    }
+
+    /// The shell as the agent's own rules have it.
+    fn whole_shell(&mut self) {
+        let mut own = Replay::of_permission(self.request.agent, "bash");
+        let asked = |action: &Action| *action == Action::Ask;
+        if asked(&own.general) || own.exceptions.iter().any(|(_, action)| asked(action)) {
+            if self.request.asks == AskPolicy::Allow {
+                let allow = |action: &mut Action| {
+                    if asked(action) {
+                        *action = Action::Allow;
+                    }
+                };
+                allow(&mut own.general);
+                own.exceptions
+                    .iter_mut()
+                    .for_each(|(_, action)| allow(action));
+            } else {
+                self.withheld
+                    .push("shell commands that would ask a person".to_owned());
+            }
+        }
+        let had = own.allows_something();
+        let replay = own.narrowed_by(&Replay::of_permission(self.request.parent, "bash"));
+        if replay.allows_something() {
+            self.replay("bash", replay);
+        } else {
+            if had {
+                self.withheld
+                    .push("the shell (bash), which the caller lacks".to_owned());
+            }
+            self.rules.push(Rule::close("bash"));
+        }
+    }
+
     fn replay(&mut self, permission: &str, replay: Replay) {
         self.rules.push(Rule::new(permission, "*", replay.general));
         let rules = replay.exceptions.into_iter();
@@ -337,14 +326,17 @@ impl Builder<'_> {
             .extend(rules.map(|(pattern, action)| Rule::new(permission, pattern, action)));
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, closed: &[&str]) {
         // Without the edit tool an agent that was made read-only, or that would ask, misses something.
         let edit = Replay::of_permission(self.request.agent, "edit");
         let has = |action: Action| action != Action::Deny;
-        if has(edit.general) || edit.exceptions.iter().any(|(_, action)| has(*action)) {
+        if closed.contains(&"edit")
+            && (has(edit.general) || edit.exceptions.iter().any(|(_, action)| has(*action)))
+        {
             self.withheld.push("editing files".to_owned());
         }
-        self.rules.extend(CLOSED.map(Rule::close));
+        self.rules
+            .extend(closed.iter().map(|name| Rule::close(*name)));
         // A plugin's tool asks for nothing when called, so that one which bears a server's prefix would run.
         for tool in self.request.host_tools {
             let known = HOST_TOOLS.contains(&tool.as_str())
