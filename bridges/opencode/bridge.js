@@ -213,7 +213,7 @@ function down(message) {
   const [asked, answer] = [link.id, (reply) => link.id === asked && send(reply)]; // each connection has its own numbers
   const failed = (error) => answer({ type: "failed", id, error: words(error) });
   if (type === "call") hostCall(message).then((reply) => answer({ type: "reply", id, ...reply })).catch(failed);
-  else if (type === "watch") for (const child of message.sessions) watched.set(child, message.shell ?? []);
+  else if (type === "watch") for (const child of message.sessions) watched.set(child, message.open_shell ? null : (message.shell ?? []));
   else if (type === "unwatch") for (const child of message.sessions) watched.delete(child);
   else if (type === "ledger") keep(ledgers, session, message);
   else if (type === "guard") guards.set(message.directory, { agents: new Set(message.agents), guidance: message.guidance });
@@ -350,7 +350,7 @@ function guardTask(directory, { tool, sessionID }, args) {
 }
 /** A child's shell: one plain command that its own rules allow, whatever a person has approved for always. */
 function guardShell({ tool, sessionID }, args) {
-  if (tool !== "bash" || !watched.has(sessionID)) return;
+  if (tool !== "bash" || !watched.get(sessionID)) return; // null: its own rules alone hold it
   const command = String(args?.command ?? "").trim();
   const rule = watched.get(sessionID).findLast(({ pattern }) => new RegExp(pattern, "s").test(command));
   if (!rule?.allow || /[;&|<>`\n]|\$\(/.test(command)) throw new Error("This command is not among those that a background agent may run: one plain command that its rules allow, without chaining, redirection or substitution. Work without it.");

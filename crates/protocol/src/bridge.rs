@@ -179,6 +179,9 @@ pub enum Down {
         /// person's "always" comes after the session's own rules in the host, so the bridge holds it.
         #[serde(default)]
         shell: Vec<ShellRule>,
+        /// Whether the host's own rules alone hold their shell: what writes in a worktree has it open.
+        #[serde(default)]
+        open_shell: bool,
     },
     /// Forward nothing more of these children.
     Unwatch {

@@ -214,6 +214,9 @@ pub struct Details {
     /// The delegation whose work it does anew.
     #[serde(default)]
     pub retries: Option<DelegationId>,
+    /// Its worktree, where it may change files.
+    #[serde(default)]
+    pub worktree: Option<crate::changes::WorktreeDetails>,
     /// The ID of its trace, where the daemon sends traces.
     #[serde(default)]
     pub trace: Option<String>,

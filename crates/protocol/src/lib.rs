@@ -5,6 +5,7 @@
 //! what they do not know; anything else counts the version up.
 
 pub mod bridge;
+pub mod changes;
 pub mod daemon;
 pub mod delegations;
 mod error;
@@ -48,6 +49,8 @@ pub mod paths {
     pub const TOOL_CANCEL: &str = "/v1/tools/cancel";
     /// `POST`: [`crate::tools::Send`] → [`crate::tools::Answer`].
     pub const TOOL_SEND: &str = "/v1/tools/send";
+    /// `POST`: [`crate::tools::Apply`] → [`crate::tools::Answer`]. Closing the connection takes back what is written.
+    pub const TOOL_APPLY: &str = "/v1/tools/apply";
     /// `GET`, query [`crate::delegations::ListQuery`] → [`crate::delegations::Listing`].
     pub const DELEGATIONS: &str = "/v1/delegations";
     /// `GET`, query [`crate::delegations::Scope`] → [`crate::delegations::Details`]. `{id}` may be a unique prefix.
@@ -68,6 +71,13 @@ pub mod paths {
     pub const DELEGATION_SEND: &str = "/v1/delegations/{id}/send";
     /// `POST`: [`crate::delegations::Scope`] → [`crate::delegations::Retried`]. `{id}` may be a unique prefix.
     pub const DELEGATION_RETRY: &str = "/v1/delegations/{id}/retry";
+    /// `GET`, query [`crate::changes::DiffQuery`] → the patch, as bytes. `{id}` may be a unique prefix.
+    pub const DELEGATION_DIFF: &str = "/v1/delegations/{id}/diff";
+    /// `POST`: [`crate::changes::Apply`] → [`crate::changes::ApplyReport`]. `{id}` may be a unique prefix. Hanging up
+    /// before the answer takes back what is written.
+    pub const DELEGATION_APPLY: &str = "/v1/delegations/{id}/apply";
+    /// `POST`: [`crate::changes::Discard`] → [`crate::changes::Discarded`]. `{id}` may be a unique prefix.
+    pub const DELEGATION_DISCARD: &str = "/v1/delegations/{id}/discard";
     /// `POST`: [`crate::run::Run`] → [`crate::run::Begun`]. May take as long as a server of ours takes to come up.
     pub const RUN: &str = "/v1/run";
     /// `POST`: [`crate::bridge::Host`] → 204. A shell's command shows its environment (again), for what it has asked

@@ -1,6 +1,6 @@
 //! Work that a person asks for in a shell, without any window of a host.
 
-use brigade_core::delegation::State;
+use brigade_core::delegation::{State, Worktree};
 use brigade_core::id::DelegationId;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,9 @@ pub struct Run {
     /// The time limit in minutes, 0 for none; absent for what the configuration says.
     #[serde(default)]
     pub timeout_minutes: Option<f64>,
+    /// The delegation with whose changes it is to begin, where it changes files.
+    #[serde(default)]
+    pub from: Option<String>,
 }
 
 /// Accepted work.
@@ -35,4 +38,7 @@ pub struct Begun {
     pub withheld: Vec<String>,
     /// What remains open by rule only; empty where read-only is enforced.
     pub open: Vec<String>,
+    /// What it works in, where it changes files.
+    #[serde(default)]
+    pub worktree: Option<Worktree>,
 }

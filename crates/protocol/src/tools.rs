@@ -20,7 +20,7 @@ pub struct Caller {
     pub directory: String,
 }
 
-/// `delegate(prompt, agent, timeout_minutes?)`.
+/// `delegate(prompt, agent, timeout_minutes?, from?)`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Delegate {
     /// Where it was called.
@@ -65,6 +65,19 @@ pub struct Send {
     pub args: Value,
 }
 
+/// `delegation_apply(id, paths?, markers?)`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Apply {
+    /// Where it was called.
+    pub caller: Caller,
+    /// The model's arguments, as they came.
+    pub args: Value,
+    /// Whether the person's permission rules of the host have let the edit of these files pass. Asked without it,
+    /// nothing is written: the answer names the files to ask for, in [`Answer::asks`].
+    #[serde(default)]
+    pub allowed: bool,
+}
+
 /// What a tool answers. Refusals are answers too: the model is to read them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer {
@@ -76,4 +89,8 @@ pub struct Answer {
     /// [`crate::bridge::Up::Handed`] once the host has it, and only then is the notice needless.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handed: Option<String>,
+    /// Set by `delegation_apply` before anything is written: the files that would be. The bridge asks the host for the
+    /// permission to edit them, and calls again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<String>,
 }

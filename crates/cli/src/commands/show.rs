@@ -210,6 +210,7 @@ mod tests {
             notice: "delivered".into(),
             continues: Some("brave-amber-otter".parse().unwrap()),
             retries: None,
+            worktree: None,
             trace: None,
             attempts: vec![
                 AttemptEntry {

@@ -115,6 +115,7 @@ fn details(name: &str) -> Event {
         notice: "none".into(),
         continues: None,
         retries: None,
+        worktree: None,
         attempts: Vec::new(),
         tools: Vec::new(),
         refusals: Vec::new(),

@@ -1,14 +1,16 @@
 //! One file, as it is written: everything optional, unknown keys refused.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use brigade_core::permission::{McpPolicy, RunMode};
+use brigade_core::permission::{AskPolicy, McpPolicy, RunMode};
 use brigade_store::Wake;
+use bytesize::ByteSize;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::Config;
 use super::duration::Limit;
+use super::{Config, SetupBy};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,8 @@ pub(super) struct File {
     daemon: Daemon,
     #[serde(default)]
     server: Server,
+    #[serde(default)]
+    worktree: Worktree,
     #[serde(default)]
     telemetry: Telemetry,
     #[serde(default)]
@@ -98,6 +102,57 @@ struct Daemon {
 struct Server {
     enabled: Option<bool>,
     linger: Option<Limit>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Worktree {
+    confine: Option<bool>,
+    #[serde(default, deserialize_with = "folders")]
+    writable: Option<Vec<PathBuf>>,
+    ask: Option<AskPolicy>,
+    setup: Option<String>,
+    trust_setup: Option<bool>,
+    setup_time: Option<Limit>,
+    keep: Option<Limit>,
+    #[serde(default, deserialize_with = "size")]
+    disk: Option<u64>,
+    #[serde(default, deserialize_with = "size")]
+    untracked: Option<u64>,
+}
+
+/// An amount of bytes as people write it: `"20GB"`.
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let size = text.parse::<ByteSize>();
+    let size = size.map_err(|_| {
+        D::Error::custom(format!("{text:?} is no size: write \"500MB\" or \"20GB\""))
+    })?;
+    Ok(Some(size.as_u64()))
+}
+
+/// Folders with whole paths; `~` is the person's own.
+fn folders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<PathBuf>>, D::Error> {
+    let home = std::env::home_dir();
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let folder = |text: String| {
+        let path = match (text.strip_prefix("~/"), &home) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => PathBuf::from(&text),
+        };
+        if path.is_absolute() {
+            Ok(path)
+        } else {
+            Err(D::Error::custom(format!(
+                "{text:?} is no whole path: begin with / or ~/"
+            )))
+        }
+    };
+    texts
+        .into_iter()
+        .map(folder)
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -197,6 +252,19 @@ impl File {
             &mut config.server.linger,
             self.server.linger.map(|limit| limit.0),
         );
+        let worktree = &mut config.worktree;
+        set(&mut worktree.confine, self.worktree.confine);
+        set(&mut worktree.writable, self.worktree.writable);
+        set(&mut worktree.ask, self.worktree.ask);
+        worktree.setup = self.worktree.setup;
+        set(&mut worktree.trust_setup, self.worktree.trust_setup);
+        set(
+            &mut worktree.setup_time,
+            self.worktree.setup_time.map(|limit| limit.0),
+        );
+        set(&mut worktree.keep, self.worktree.keep.map(|limit| limit.0));
+        set(&mut worktree.disk, self.worktree.disk);
+        set(&mut worktree.untracked, self.worktree.untracked);
         config.telemetry.endpoint = self.telemetry.endpoint;
         let budget = &mut config.budget;
         budget.session_cost = self.budget.session_cost.or(budget.session_cost);
@@ -220,6 +288,13 @@ impl File {
             ("[daemon] log", self.daemon.log.is_some()),
             ("[server] enabled", self.server.enabled.is_some()),
             ("[server] linger", self.server.linger.is_some()),
+            ("[worktree] confine", self.worktree.confine.is_some()),
+            ("[worktree] writable", self.worktree.writable.is_some()),
+            (
+                "[worktree] trust_setup",
+                self.worktree.trust_setup.is_some(),
+            ),
+            ("[worktree] disk", self.worktree.disk.is_some()),
             ("[telemetry] endpoint", self.telemetry.endpoint.is_some()),
         ]
         .into_iter()
@@ -253,6 +328,22 @@ impl File {
         if self.guard.mcp == Some(McpPolicy::Named) {
             config.guard.mcp = McpPolicy::Named;
         }
+        let worktree = &mut config.worktree;
+        if self.worktree.ask == Some(AskPolicy::Refuse) {
+            worktree.ask = AskPolicy::Refuse;
+        }
+        // A project knows best what it needs; whether it is trusted is the person's to say.
+        if let Some(setup) = self.worktree.setup {
+            worktree.setup = Some(setup);
+            worktree.setup_by = SetupBy::Project;
+        }
+        if let Some(limit) = self.worktree.setup_time {
+            worktree.setup_time = smaller(worktree.setup_time, limit.0);
+        }
+        set(&mut worktree.keep, self.worktree.keep.map(|limit| limit.0));
+        if let Some(untracked) = self.worktree.untracked {
+            worktree.untracked = worktree.untracked.min(untracked);
+        }
         let budget = &mut config.budget;
         budget.session_cost = smaller(budget.session_cost, self.budget.session_cost);
         budget.day_cost = smaller(budget.day_cost, self.budget.day_cost);
@@ -264,7 +355,8 @@ impl File {
             if let Some(run) = agent.run {
                 target.run = match target.run {
                     Some(own) => Some(own.tightened(run)),
-                    None => Some(run).filter(|run| *run == RunMode::Refuse),
+                    // What its own rules say is never less than reading.
+                    None => Some(run).filter(|run| *run != RunMode::Worktree),
                 };
             }
             if let Some(limit) = agent.max_run {

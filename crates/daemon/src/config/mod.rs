@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use brigade_core::permission::{McpPolicy, RunMode};
+use brigade_core::permission::{AskPolicy, McpPolicy, RunMode};
 use brigade_store::Wake;
 
 use crate::hosts::lock;
@@ -125,6 +125,45 @@ pub struct Server {
     pub linger: Option<Duration>,
 }
 
+/// `[worktree]`: where write-capable agents work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worktree {
+    /// Whether the kernel is to keep their writes inside, where it can. Default true. The person's file alone
+    /// decides.
+    pub confine: bool,
+    /// What they may write to besides, such as the caches of package managers. The person's file alone decides.
+    pub writable: Vec<PathBuf>,
+    /// What becomes of shell commands that would ask a person. Default refuse.
+    pub ask: AskPolicy,
+    /// A command that is run in each new one before the agent begins, by `sh -c`; none for none.
+    pub setup: Option<String>,
+    /// Where that command stands: a project's runs only where the kernel confines it, or the person trusts it.
+    pub setup_by: SetupBy,
+    /// Whether a project's setup command may run without being confined. Default false. The person's file alone
+    /// decides.
+    pub trust_setup: bool,
+    /// How long the setup command may take; none for no limit. Default 10 minutes.
+    pub setup_time: Option<Duration>,
+    /// How long the files of one stay once its delegation has ended; none for ever. What is in no patch stays
+    /// anyway. Default 7 days.
+    pub keep: Option<Duration>,
+    /// How much all of them may take up on disk, in bytes, before no new one is made. Default 20 GB. The person's
+    /// file alone decides.
+    pub disk: u64,
+    /// How much untracked content is copied into one, in bytes; with more, none is made. Default 500 MB.
+    pub untracked: u64,
+}
+
+/// Who has written a setup command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SetupBy {
+    /// The person, in their own file.
+    #[default]
+    Person,
+    /// Whoever has written the project's file.
+    Project,
+}
+
 /// `[telemetry]`: traces. The person's file alone decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Telemetry {
@@ -145,6 +184,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// `[server]`.
     pub server: Server,
+    /// `[worktree]`.
+    pub worktree: Worktree,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
     /// `[budget]`.
@@ -181,6 +222,18 @@ impl Default for Config {
             server: Server {
                 enabled: true,
                 linger: Some(Duration::from_mins(2)),
+            },
+            worktree: Worktree {
+                confine: true,
+                writable: Vec::new(),
+                ask: AskPolicy::Refuse,
+                setup: None,
+                setup_by: SetupBy::Person,
+                trust_setup: false,
+                setup_time: Some(Duration::from_mins(10)),
+                keep: Some(Duration::from_hours(7 * 24)),
+                disk: 20_000_000_000,
+                untracked: 500_000_000,
             },
             telemetry: Telemetry::default(),
             budget: Budget::default(),

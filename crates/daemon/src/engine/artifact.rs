@@ -7,6 +7,7 @@ use brigade_agents::opencode::fixed_part_id;
 use brigade_core::delegation::{Command, Delegation, Outcome, Phase, Spec, State, span};
 use brigade_core::id::DelegationId;
 use brigade_core::text::artifact::{self, Artifact, Header};
+use brigade_core::text::changes;
 use brigade_core::text::line::Line;
 use brigade_core::text::title;
 use brigade_store::{Ended, Progress, ResultError, StoreError};
@@ -89,7 +90,9 @@ impl Engine {
         let artifact = describe(record, outcome, &row.progress, &heading, text);
         let Spec { project, root, .. } = &record.spec;
         let rendered = artifact::render(&artifact);
-        let path = store.write_result(project, root, id, rendered).await?;
+        let tail = tail(record);
+        let written = store.write_result(project, root, id, rendered, &tail);
+        let path = written.await?;
         store.set_artifact(id, &path).await?;
         Ok(Some(path))
     }
@@ -120,6 +123,7 @@ impl Engine {
                 &record.spec.root,
                 &record.spec.id,
                 artifact::render(&artifact),
+                &tail(&record),
             )
             .await
             .map_err(|error| words(&error))?;
@@ -147,6 +151,18 @@ impl Engine {
     }
 }
 
+fn line(what: Option<&impl ToString>) -> Option<Line> {
+    what.map(|what| Line::new(&what.to_string()))
+}
+
+/// What follows the answer: what was changed.
+fn tail(record: &Delegation) -> String {
+    let changes = record.changes.as_ref();
+    changes.map_or_else(String::new, |changes| {
+        changes::section(&record.spec.id, changes)
+    })
+}
+
 fn describe(
     record: &Delegation,
     outcome: &Outcome,
@@ -162,6 +178,7 @@ fn describe(
     } else {
         artifact::partial(&text, &words)
     };
+    let writes = record.spec.worktree.is_some();
     Artifact {
         title: Line::new(&heading.title),
         summary: Line::new(&heading.summary),
@@ -181,6 +198,14 @@ fn describe(
             duration: Some(Line::new(&span(record.spent_ms))),
             attempts: Some(record.attempts()),
             reason: Some(Line::new(&words)),
+            confined: line(record.confinement.as_ref().filter(|_| writes)),
+            changes: line(record.changes.as_ref()),
+            patch: line(
+                record
+                    .changes
+                    .as_ref()
+                    .and_then(|changes| changes.patch.as_ref()),
+            ),
         },
         answer,
     }

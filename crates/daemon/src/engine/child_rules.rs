@@ -25,7 +25,7 @@ pub(super) fn has_more(child: &Ruleset, parent: &Ruleset) -> bool {
 
 /// What the rules let the shell run, for the bridge to hold: in the host a person's "always" would
 /// come after them.
-pub(super) fn shell_rules(rules: &[Rule]) -> Vec<ShellRule> {
+fn shell_rules(rules: &[Rule]) -> Vec<ShellRule> {
     rules
         .iter()
         .filter(|rule| rule.permission == "bash")
@@ -34,6 +34,15 @@ pub(super) fn shell_rules(rules: &[Rule]) -> Vec<ShellRule> {
             allow: rule.action == Action::Allow,
         })
         .collect()
+}
+
+/// The same for a child of this kind: none for one that writes in a worktree and has a shell that its rules leave
+/// open, chaining and all.
+pub(super) fn held_shell(writes: bool, rules: &[Rule]) -> Option<Vec<ShellRule>> {
+    let general = |rule: &&Rule| rule.permission == "bash" && rule.pattern == "*";
+    let last = rules.iter().rfind(general);
+    let open = last.is_some_and(|rule| rule.action == Action::Allow);
+    (!(writes && open)).then(|| shell_rules(rules))
 }
 
 /// The host's wildcard as a regular expression: `*` any text, `?` one character, a trailing ` *` optional.
@@ -80,6 +89,22 @@ mod tests {
         assert!(!has_more(&closed, &parent));
         assert!(has_more(&Ruleset(vec![rule("*", Action::Deny)]), &parent));
         assert!(!has_more(&Ruleset::default(), &Ruleset::default()));
+    }
+
+    #[test]
+    fn only_what_writes_has_a_shell_that_nothing_holds() {
+        let rule = |pattern: &str, action| Rule {
+            permission: "bash".into(),
+            pattern: pattern.into(),
+            action,
+        };
+        let open = [rule("*", Action::Allow), rule("rm *", Action::Deny)];
+        assert!(held_shell(true, &open).is_none());
+        assert_eq!(held_shell(false, &open).unwrap().len(), 2);
+        let patterns = [rule("*", Action::Deny), rule("make *", Action::Allow)];
+        assert_eq!(held_shell(true, &patterns).unwrap().len(), 2);
+        let closed = [rule("*", Action::Allow), rule("*", Action::Deny)];
+        assert!(held_shell(true, &closed).is_some());
     }
 
     #[test]

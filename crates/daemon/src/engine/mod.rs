@@ -18,6 +18,7 @@ mod schedule;
 mod shell;
 mod signals;
 mod steer;
+mod worktree;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -32,6 +32,8 @@ pub(crate) struct Request {
     pub(crate) prompt: String,
     /// The time limit that the call asks for, in minutes; 0 for none.
     pub(crate) timeout_minutes: Option<f64>,
+    /// The delegation with whose changes it is to begin.
+    pub(crate) from: Option<String>,
 }
 
 /// An accepted call.
@@ -80,10 +82,10 @@ impl Engine {
         let config = self.acceptable(&request.prompt, &request.directory)?;
         let catalogue = self.catalogue(connection, &request.directory).await?;
         let caller = request.caller.as_deref();
-        let (access, model) = permitted(&catalogue, &request.agent, caller, &config)?;
+        let permitted = permitted(&catalogue, &request.agent, caller, &config)?;
         let max_run_ms = max_run_ms(request.timeout_minutes, &request.agent, &config)?;
         let project = self.project_of(&request.directory).await;
-        let spec = Spec {
+        let mut spec = Spec {
             id: self.draw_id(),
             project,
             directory: request.directory,
@@ -94,10 +96,10 @@ impl Engine {
             credentials: credentials(&connection.host.env),
             caller: request.caller.clone(),
             agent: request.agent.clone(),
-            model,
+            model: permitted.model,
             prompt: request.prompt,
             ask_title: config.asks_title(&request.agent),
-            access,
+            access: permitted.access,
             registered_at: self.0.clock.now(),
             max_run_ms,
             stall_ms: config.stall_ms(),
@@ -106,6 +108,18 @@ impl Engine {
             retries: None,
             worktree: None,
         };
+        if permitted.writes {
+            self.give_worktree(&mut spec, request.from.as_deref(), &config)
+                .await?;
+        } else if let Some(from) = request.from {
+            return Err(Refusal::BadArgument {
+                what: format!(
+                    "from is {from:?}, and {} changes no files: its prompt may name that delegation instead",
+                    spec.agent
+                ),
+            }
+            .into());
+        }
         self.admit(spec, &config).await
     }
 
@@ -267,39 +281,57 @@ pub(super) fn max_run_ms(
     }
 }
 
-/// What a child of this agent may do, and its own model, where it may be delegated to.
+/// What a child of an agent may do.
+#[derive(Debug)]
+pub(super) struct Permitted {
+    /// Its rights.
+    pub(super) access: Access,
+    /// The agent's own model.
+    pub(super) model: Option<Model>,
+    /// Whether it changes files, and needs a worktree for that.
+    pub(super) writes: bool,
+}
+
+/// What a child of this agent may do, where it may be delegated to.
 pub(super) fn permitted(
     catalogue: &Catalogue,
     name: &str,
     caller: Option<&str>,
     config: &Config,
-) -> Result<(Access, Option<Model>), Refusal> {
+) -> Result<Permitted, Refusal> {
     let agent = catalogue.agent(name).ok_or_else(|| Refusal::UnknownAgent {
         agent: name.to_owned(),
         known: catalogue
             .agents()
             .filter(|agent| {
-                let run = config.run_mode(&agent.name);
-                matches!(
-                    catalogue.plan(agent, caller, config.guard.mcp, run),
-                    Plan::ReadOnly(_)
-                )
+                let plan = catalogue.plan(agent, caller, config);
+                matches!(plan, Plan::ReadOnly(_) | Plan::Writing(_))
             })
             .map(|agent| agent.name.clone())
             .collect(),
     })?;
-    let run = config.run_mode(name);
-    match catalogue.plan(agent, caller, config.guard.mcp, run) {
-        Plan::ReadOnly(child) => Ok((child.into(), agent.model.clone())),
-        Plan::WriteCapable { why } => Err(Refusal::WriteCapable {
-            agent: name.to_owned(),
-            why,
-        }),
-        Plan::Refused { why } => Err(Refusal::Forbidden {
-            agent: name.to_owned(),
-            why,
-        }),
-    }
+    let (access, writes) = match catalogue.plan(agent, caller, config) {
+        Plan::ReadOnly(child) => (child.into(), false),
+        Plan::Writing(child) => (child.into(), true),
+        Plan::BeyondCaller { why } => {
+            return Err(Refusal::BeyondCaller {
+                agent: name.to_owned(),
+                why,
+                caller: caller.unwrap_or("the caller").to_owned(),
+            });
+        }
+        Plan::Refused { why } => {
+            return Err(Refusal::Forbidden {
+                agent: name.to_owned(),
+                why,
+            });
+        }
+    };
+    Ok(Permitted {
+        access,
+        model: agent.model.clone(),
+        writes,
+    })
 }
 
 pub(super) fn unavailable(error: &StoreError) -> Refusal {

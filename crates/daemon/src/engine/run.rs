@@ -12,7 +12,7 @@ use brigade_core::text::title;
 use brigade_os::process::ProcessId;
 use tokio::sync::mpsc;
 
-use super::child_rules::{has_more, shell_rules, with_denies};
+use super::child_rules::{has_more, held_shell, with_denies};
 use super::run_log::{Log, absorb};
 use super::{Engine, Entry, RETRY};
 use crate::failpoint;
@@ -113,11 +113,11 @@ impl Engine {
             process,
             base_ms,
             saved: Mutex::new(None),
-            directory: record.spec.directory.clone(),
-            disposals: self.hub().disposals(&process, &record.spec.directory),
+            directory: record.spec.workplace().to_owned(),
+            disposals: self.hub().disposals(&process, record.spec.workplace()),
             signals: signals.clone(),
             child: Mutex::new(None),
-            shell: shell_rules(&rules),
+            shell: held_shell(record.spec.worktree.is_some(), &rules),
         });
         let spec = run_spec(&record, rules, model, base_ms, fresh);
         let transport = Arc::new(ProcessTransport::new(self.hub().clone(), process));
@@ -192,7 +192,7 @@ impl Engine {
         let mut failures = 0;
         loop {
             let connection = self.hub().connected(process).await;
-            let api = Api::new(Arc::clone(&connection) as _, spec.directory.clone());
+            let api = Api::new(Arc::clone(&connection) as _, spec.workplace().to_owned());
             let error = match inherit(&api, record).await {
                 Ok(Inherited::From { rules, model }) => return Prepared::From { rules, model },
                 Ok(Inherited::ParentGone) => return Prepared::ParentGone,
@@ -396,7 +396,7 @@ fn run_spec(
         attempt: record.attempt,
         registered_ms: u64::try_from(spec.registered_at.as_millisecond()).unwrap_or(0),
         parent: spec.parent.clone(),
-        directory: spec.directory.clone(),
+        directory: spec.workplace().to_owned(),
         title: format!("{} (@{})", title::of_prompt(&spec.prompt), spec.agent),
         rules,
         agent: spec.agent.clone(),

@@ -54,7 +54,7 @@ pub(super) struct Log {
     pub(super) saved: Mutex<Option<Instant>>,
     pub(super) signals: mpsc::Sender<Signal>,
     pub(super) child: Mutex<Option<String>>,
-    pub(super) shell: Vec<ShellRule>,
+    pub(super) shell: Option<Vec<ShellRule>>,
 }
 
 impl Log {
@@ -70,7 +70,9 @@ impl Log {
     /// After a reconnection the bridge has to be told anew what to forward.
     pub(super) fn rewatch(&self, connection: &Connection) {
         if let Some(child) = lock(&self.child).as_deref() {
-            self.engine.hub().watch(connection, child, &self.shell);
+            self.engine
+                .hub()
+                .watch(connection, child, self.shell.as_deref());
         }
     }
 
@@ -134,7 +136,7 @@ impl RunLog for Log {
             if let Some(connection) = self.engine.hub().of_process(&self.process) {
                 self.engine
                     .hub()
-                    .watch(&connection, session.as_str(), &self.shell);
+                    .watch(&connection, session.as_str(), self.shell.as_deref());
             }
         }
         .boxed()

@@ -205,8 +205,8 @@ impl Engine {
         };
         let lives = |process: &ProcessId| self.0.hub.processes().is_alive(process);
         let host = || {
-            // What was asked for in a shell runs where no window is.
-            if spec.from_shell() {
+            // That runs where no window is.
+            if spec.needs_own_server() {
                 return None;
             }
             let host = self.0.hub.host_for(spec)?;
@@ -233,7 +233,7 @@ impl Engine {
             if let Some(ready) = host() {
                 return ready;
             }
-            if let Some(origin) = process(&spec.origin).filter(|_| !spec.from_shell())
+            if let Some(origin) = process(&spec.origin).filter(|_| !spec.needs_own_server())
                 && self.0.hub.of_process(&origin).is_none()
                 && lives(&origin)
             {

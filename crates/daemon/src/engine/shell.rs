@@ -31,6 +31,8 @@ pub(crate) struct ShellRequest {
     pub(crate) prompt: String,
     /// The time limit asked for, in minutes; 0 for none.
     pub(crate) timeout_minutes: Option<f64>,
+    /// The delegation with whose changes it is to begin.
+    pub(crate) from: Option<String>,
 }
 
 /// A server held for a delegation that may come to nothing; the caller may hang up at any moment.
@@ -39,6 +41,8 @@ pub(super) struct Held<'a> {
     admitting: &'a AtomicUsize,
     id: DelegationId,
     kept: bool,
+    /// Whether it changes files there.
+    pub(super) writes: bool,
 }
 
 impl Held<'_> {
@@ -99,6 +103,10 @@ impl Engine {
         };
         spec.ask_title = config.asks_title(&spec.agent);
         let held = self.hold_server(&mut spec, &config).await?;
+        if held.writes {
+            self.give_worktree(&mut spec, request.from.as_deref(), &config)
+                .await?;
+        }
         let started = self.admit(spec, &config).await?;
         held.hand_over(&started);
         Ok(started)
@@ -122,14 +130,17 @@ impl Engine {
         config: &Config,
     ) -> Result<Held<'_>, NotStarted> {
         self.0.admitting.fetch_add(1, Ordering::Relaxed);
-        let held = Held {
+        let mut held = Held {
             servers: &self.0.servers,
             admitting: &self.0.admitting,
             id: spec.id.clone(),
             kept: false,
+            writes: false,
         };
         let catalogue = self.shell_catalogue(spec).await?;
-        (spec.access, spec.model) = permitted(&catalogue, &spec.agent, None, config)?;
+        let permitted = permitted(&catalogue, &spec.agent, None, config)?;
+        (spec.access, spec.model) = (permitted.access, permitted.model);
+        held.writes = permitted.writes;
         Ok(held)
     }
 

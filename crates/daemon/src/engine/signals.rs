@@ -173,13 +173,7 @@ impl Engine {
         let agents = if config.guard.task && !connection.is_transient() {
             catalogue
                 .agents()
-                .filter(|agent| {
-                    let run = config.run_mode(&agent.name);
-                    matches!(
-                        catalogue.plan(agent, None, config.guard.mcp, run),
-                        Plan::ReadOnly(_)
-                    )
-                })
+                .filter(|agent| matches!(catalogue.plan(agent, None, &config), Plan::ReadOnly(_)))
                 .map(|agent| agent.name.clone())
                 .collect()
         } else {

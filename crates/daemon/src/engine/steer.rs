@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_core::delegation::{
-    Access, Command, Delegation, Earlier, Event, Model, Rejected, Sender, Spec, State,
+    Command, Delegation, Earlier, Event, Rejected, Sender, Spec, State,
 };
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_core::permission::RunMode;
@@ -12,7 +12,7 @@ use brigade_core::text::replies::{Refusal, Unsteerable};
 use brigade_os::process::ProcessId;
 use brigade_store::{Row, StoreError};
 
-use super::register::{Started, permitted};
+use super::register::{Permitted, Started, permitted};
 use super::shell::Held;
 use super::{DispatchError, Engine, Entry, NotStarted};
 use crate::config::Config;
@@ -339,9 +339,9 @@ impl Engine {
                 self.move_to_shell(&mut spec, asker);
             }
             held = Some(self.hold_server(&mut spec, &config).await?);
-        } else if let Some((access, model)) = self.rights_now(old, &config)? {
-            spec.access = access;
-            spec.model = model;
+        } else if let Some(now) = self.rights_now(old, &config)? {
+            spec.access = now.access;
+            spec.model = now.model;
         }
         Ok(Coming { spec, config, held })
     }
@@ -372,11 +372,7 @@ impl Engine {
 
     /// What the agent may do today and its model, where a connected host tells. Else what it could do then holds, and none is said:
     /// nobody has got more by that.
-    fn rights_now(
-        &self,
-        old: &Spec,
-        config: &Config,
-    ) -> Result<Option<(Access, Option<Model>)>, NotSteered> {
+    fn rights_now(&self, old: &Spec, config: &Config) -> Result<Option<Permitted>, NotSteered> {
         let catalogue = self
             .hub()
             .candidate(&old.host, &old.project, &old.parent)

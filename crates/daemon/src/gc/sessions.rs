@@ -215,7 +215,7 @@ async fn look(
     }
     for entry in engine.entries() {
         let record = entry.record().await;
-        if record.spec.directory != directory {
+        if record.spec.workplace() != directory {
             continue;
         }
         let since = u64::try_from(record.spec.registered_at.as_millisecond()).unwrap_or(0);

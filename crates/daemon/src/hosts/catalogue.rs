@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use brigade_agents::opencode::AgentInfo;
-use brigade_core::permission::{McpPolicy, Plan, Request, Ruleset, RunMode, plan};
+use brigade_core::permission::{Plan, Request, Ruleset, may_edit, plan};
+
+use crate::config::Config;
 
 /// A directory's agents. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -41,26 +43,31 @@ impl Catalogue {
     }
 
     /// How an agent would run as a child of a session whose agent is `parent`.
-    pub(crate) fn plan(
-        &self,
-        agent: &AgentInfo,
-        parent: Option<&str>,
-        mcp: McpPolicy,
-        run: Option<RunMode>,
-    ) -> Plan {
+    pub(crate) fn plan(&self, agent: &AgentInfo, parent: Option<&str>, config: &Config) -> Plan {
         // Without a known parent nothing is taken away beyond the agent's own rules; the parent's
         // session rules follow when the child is made.
         let unrestricted = Ruleset::default();
-        let parent = parent
-            .and_then(|name| self.0.agents.iter().find(|agent| agent.name == name))
-            .map_or(&unrestricted, |agent| &agent.rules);
         plan(&Request {
             agent: &agent.rules,
-            parent,
+            parent: self.rules(parent).unwrap_or(&unrestricted),
             mcp_servers: &self.0.mcp_servers,
             host_tools: &self.0.tools,
-            mcp,
-            run,
+            mcp: config.guard.mcp,
+            run: config.run_mode(&agent.name),
+            asks: config.worktree.ask,
         })
+    }
+
+    /// Whether an agent, hidden ones among them, may change files; without a known one nothing says no.
+    pub(crate) fn may_edit(&self, name: Option<&str>) -> bool {
+        self.rules(name).is_none_or(may_edit)
+    }
+
+    fn rules(&self, name: Option<&str>) -> Option<&Ruleset> {
+        let name = name?;
+        let mut agents = self.0.agents.iter();
+        agents
+            .find(|agent| agent.name == name)
+            .map(|agent| &agent.rules)
     }
 }

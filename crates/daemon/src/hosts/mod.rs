@@ -395,11 +395,13 @@ impl Hub {
         self.bump();
     }
 
-    /// Has a bridge forward a child's events, and hold its shell to these rules.
-    pub(crate) fn watch(&self, connection: &Connection, child: &str, shell: &[ShellRule]) {
+    /// Has a bridge forward a child's events, and hold its shell to these rules; without any, the host's own rules
+    /// alone hold it.
+    pub(crate) fn watch(&self, connection: &Connection, child: &str, shell: Option<&[ShellRule]>) {
         connection.send(Down::Watch {
             sessions: vec![child.to_owned()],
-            shell: shell.to_vec(),
+            shell: shell.unwrap_or_default().to_vec(),
+            open_shell: shell.is_none(),
         });
     }
 }

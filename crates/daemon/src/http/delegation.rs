@@ -33,6 +33,7 @@ pub(super) async fn handle(
             notice: "none".to_owned(),
             continues: None,
             retries: None,
+            worktree: None,
             trace: None,
             attempts: Vec::new(),
             tools: Vec::new(),

@@ -21,6 +21,7 @@ pub(super) async fn handle(
         agent: run.agent,
         prompt: run.prompt,
         timeout_minutes: run.timeout_minutes,
+        from: run.from,
     };
     let refused = |why: &dyn ToString| Failure::new(ErrorCode::Refused, why.to_string());
     match api.engine.run_from_shell(request).await {
@@ -32,6 +33,7 @@ pub(super) async fn handle(
                 state: record.state,
                 withheld: record.spec.access.withheld,
                 open: record.spec.access.open,
+                worktree: record.spec.worktree,
             }))
         }
         Err(NotStarted::Refused(refusal)) => Err(refused(&refusal)),

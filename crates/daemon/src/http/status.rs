@@ -70,8 +70,7 @@ fn agents(catalogue: &Catalogue, config: &Config) -> Vec<AgentStatus> {
     catalogue
         .agents()
         .map(|agent| {
-            let run = config.run_mode(&agent.name);
-            let (class, detail) = match catalogue.plan(agent, None, config.guard.mcp, run) {
+            let (class, detail) = match catalogue.plan(agent, None, config) {
                 Plan::ReadOnly(child) => {
                     let access = brigade_core::delegation::Access::from(child);
                     let mut detail = if access.open.is_empty() {
@@ -84,7 +83,15 @@ fn agents(catalogue: &Catalogue, config: &Config) -> Vec<AgentStatus> {
                     }
                     ("read-only", detail)
                 }
-                Plan::WriteCapable { why } => ("write-capable", why),
+                Plan::Writing(child) => {
+                    let access = brigade_core::delegation::Access::from(child);
+                    let mut detail = "in a worktree of its own".to_owned();
+                    if !access.open.is_empty() {
+                        detail.push_str(&format!("; beyond it: {}", access.open.join("; ")));
+                    }
+                    ("write-capable", detail)
+                }
+                Plan::BeyondCaller { why } => ("write-capable", why),
                 Plan::Refused { why } => ("refused", why),
             };
             AgentStatus {

@@ -154,6 +154,7 @@ impl Hold {
                 None => page.text,
             },
             handed: self.handed.then(|| self.id.to_string()),
+            asks: Vec::new(),
         }))
     }
 }

@@ -22,6 +22,7 @@ pub(super) async fn handle(
             title: "delegation_cancel".to_owned(),
             output,
             handed: None,
+            asks: Vec::new(),
         }))
     };
     let (id, row) = match tool::find(&api, &call.caller, &call.args).await? {

@@ -32,9 +32,11 @@ pub(super) async fn handle(
                     active: started.active,
                     withheld: &spec.access.withheld,
                     open: &spec.access.open,
+                    worktree: spec.worktree.as_ref(),
                     mode: tool::mode(&connection),
                 }),
                 handed: None,
+                asks: Vec::new(),
             })
         }
         Err(NotStarted::Refused(refusal)) => refused(&refusal),
@@ -54,6 +56,7 @@ fn refused(refusal: &Refusal) -> Json<Answer> {
         title: "delegation refused".to_owned(),
         output: refusal.to_string(),
         handed: None,
+        asks: Vec::new(),
     })
 }
 
@@ -87,5 +90,9 @@ fn parse(call: &Delegate) -> Result<DelegateRequest, Refusal> {
             .ok_or_else(|| bad("prompt is missing: say what is to be done"))?
             .to_owned(),
         timeout_minutes,
+        from: text("from")
+            .map(|id| id.trim().trim_matches('`'))
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned),
     })
 }

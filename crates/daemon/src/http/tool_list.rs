@@ -103,5 +103,6 @@ pub(super) async fn handle(
         title: format!("{} delegations", items.len()),
         output,
         handed: None,
+        asks: Vec::new(),
     }))
 }

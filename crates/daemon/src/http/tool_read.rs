@@ -34,6 +34,7 @@ pub(super) async fn handle(
             title: title.to_owned(),
             output,
             handed: None,
+            asks: Vec::new(),
         }))
     };
     // Only the whole ID finds a delegation here, and only one of the caller's project.

@@ -19,6 +19,7 @@ pub(super) async fn handle(
             title,
             output,
             handed: None,
+            asks: Vec::new(),
         }))
     };
     let refused = |why: String| answer("not sent".to_owned(), why);

@@ -239,6 +239,7 @@ pub(super) fn details(engine: &Engine, row: &Row, events: &[EventRow]) -> Detail
         notice: row.notice.clone(),
         continues: spec.continues.as_ref().map(|earlier| earlier.id.clone()),
         retries: spec.retries.clone(),
+        worktree: None,
         trace: engine.telemetry().trace(spec),
         attempts: attempts::of(events, spec, summary.progress.ran_ms),
         tools,
