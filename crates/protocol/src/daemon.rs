@@ -97,6 +97,9 @@ pub struct ServerStatus {
     pub id: String,
     /// Its process; none while it is being started.
     pub pid: Option<u32>,
+    /// What confines it: `open`, `read-only`, or `worktree` and the folder.
+    #[serde(default)]
+    pub profile: String,
     /// How many delegations run on it.
     pub running: usize,
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod calls;
+mod confine;
 mod drive;
 mod event;
 mod http;
@@ -17,6 +18,7 @@ mod types;
 
 pub use api::Api;
 pub use calls::{Calls, ModelCall, ToolCall};
+pub use confine::{CONFINED, Confine};
 pub use drive::drive;
 pub use event::{EventKind, HostEvent};
 pub use http::{EventStream, HttpTransport};

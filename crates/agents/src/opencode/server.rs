@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use brigade_os::confine::{NotAvailable, available};
 use brigade_os::process::ProcessId;
 use brigade_os::spawn::{Gated, Leash, gated, leash};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::confine::{Confine, surroundings, writable};
 use super::http::HttpTransport;
 use super::transport::{Method, Request, Transport, TransportError};
 
@@ -46,6 +48,8 @@ pub struct ServerSpec {
     pub linger: Duration,
     /// Where its outputs go.
     pub log: PathBuf,
+    /// What confines it; none leaves it everything that its user may do.
+    pub confine: Option<Confine>,
 }
 
 impl std::fmt::Debug for ServerSpec {
@@ -70,6 +74,12 @@ pub trait Gate: Send {
 
 /// How servers are started and reached.
 pub trait Launcher: Send + Sync {
+    /// The version of what confines servers here.
+    ///
+    /// # Errors
+    /// Why nothing does.
+    fn confines(&self) -> Result<u32, NotAvailable>;
+
     /// Starts the process of a server, up to its gate.
     ///
     /// # Errors
@@ -89,7 +99,8 @@ pub trait Launcher: Send + Sync {
 pub struct ServeLauncher {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments, before `-- PROGRAM ARGS…` for the one and `--hold PID:START` for the other.
+    /// Its arguments, before `[--confined --writable PATH…] -- PROGRAM ARGS…` for the one and `--hold PID:START`
+    /// for the other.
     pub args: Vec<OsString>,
 }
 
@@ -118,6 +129,10 @@ impl Gate for AtGate {
 }
 
 impl Launcher for ServeLauncher {
+    fn confines(&self) -> Result<u32, NotAvailable> {
+        available()
+    }
+
     fn launch(&self, spec: &ServerSpec) -> io::Result<Box<dyn Gate>> {
         let own = [
             (WORKER, spec.id.clone()),
@@ -125,6 +140,16 @@ impl Launcher for ServeLauncher {
             ("OPENCODE_SERVER_PASSWORD", spec.password.clone()),
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value));
+        let mut variables = spec.variables.clone();
+        let mut gate: Vec<OsString> = Vec::new();
+        if let Some(confine) = &spec.confine {
+            gate.push("--confined".into());
+            for path in writable(confine, &variables)? {
+                gate.extend(["--writable".into(), path.into_os_string()]);
+            }
+            let others = surroundings(confine, &variables)?;
+            variables.extend(others);
+        }
         let serve = [
             "--".into(),
             spec.executable.clone().into_os_string(),
@@ -136,8 +161,8 @@ impl Launcher for ServeLauncher {
         ];
         let started = gated(
             &self.program,
-            self.args.iter().cloned().chain(serve),
-            spec.variables.clone().into_iter().chain(own),
+            self.args.iter().cloned().chain(gate).chain(serve),
+            variables.into_iter().chain(own),
             &spec.log,
         )?;
         Ok(Box::new(AtGate {

@@ -251,6 +251,7 @@ pub(crate) mod tests {
             servers: vec![ServerStatus {
                 id: "01997f".into(),
                 pid: Some(4_343),
+                profile: "open".into(),
                 running: 2,
             }],
             panels: Vec::new(),

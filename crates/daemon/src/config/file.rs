@@ -102,6 +102,9 @@ struct Daemon {
 struct Server {
     enabled: Option<bool>,
     linger: Option<Limit>,
+    #[serde(default, deserialize_with = "at_least_one")]
+    confined: Option<u32>,
+    confine_read_only: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -252,6 +255,11 @@ impl File {
             &mut config.server.linger,
             self.server.linger.map(|limit| limit.0),
         );
+        set(&mut config.server.confined, self.server.confined);
+        set(
+            &mut config.server.confine_read_only,
+            self.server.confine_read_only,
+        );
         let worktree = &mut config.worktree;
         set(&mut worktree.confine, self.worktree.confine);
         set(&mut worktree.writable, self.worktree.writable);
@@ -288,6 +296,11 @@ impl File {
             ("[daemon] log", self.daemon.log.is_some()),
             ("[server] enabled", self.server.enabled.is_some()),
             ("[server] linger", self.server.linger.is_some()),
+            ("[server] confined", self.server.confined.is_some()),
+            (
+                "[server] confine_read_only",
+                self.server.confine_read_only.is_some(),
+            ),
             ("[worktree] confine", self.worktree.confine.is_some()),
             ("[worktree] writable", self.worktree.writable.is_some()),
             (

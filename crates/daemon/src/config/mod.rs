@@ -123,6 +123,10 @@ pub struct Server {
     /// How long one stays that nothing needs; none for as long as the daemon. One that has lost its daemon
     /// stays as long, 2 minutes where there is no limit. Default 2 minutes.
     pub linger: Option<Duration>,
+    /// How many of them may be confined to a worktree each, at once. Default 3.
+    pub confined: u32,
+    /// Whether what only reads is confined there to change no project at all. Default false.
+    pub confine_read_only: bool,
 }
 
 /// `[worktree]`: where write-capable agents work.
@@ -222,6 +226,8 @@ impl Default for Config {
             server: Server {
                 enabled: true,
                 linger: Some(Duration::from_mins(2)),
+                confined: 3,
+                confine_read_only: false,
             },
             worktree: Worktree {
                 confine: true,
@@ -447,6 +453,8 @@ mod tests {
             [server]
             enabled = false
             linger = "1m"
+            confined = 1
+            confine_read_only = true
             [telemetry]
             endpoint = "http://127.0.0.1:4318/"
             [budget]
@@ -474,6 +482,8 @@ mod tests {
             Some("http://127.0.0.1:4318")
         );
         assert_eq!(config.server.linger, Some(Duration::from_mins(1)));
+        assert_eq!(config.server.confined, 1);
+        assert!(config.server.confine_read_only);
         let budget = Budget {
             session_cost: Some(5.0),
             day_cost: Some(20.5),

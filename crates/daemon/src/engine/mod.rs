@@ -181,6 +181,7 @@ impl Engine {
             logs: parts.logs,
             variables: parts.variables,
             config: parts.configs.user().server.clone(),
+            writable: parts.configs.user().worktree.writable.clone(),
         });
         Self(Arc::new(Inner {
             store: parts.store,

@@ -140,13 +140,14 @@ impl Engine {
                 Some(entry) => {
                     let active = entry.active.lock().await;
                     let record = &active.delegation;
-                    record
-                        .is_startable()
-                        .then(|| self.prospect(record, |spec| self.0.servers.demand(spec)))
+                    record.is_startable().then(|| {
+                        let prospect = self.prospect(record, |spec| self.0.servers.demand(spec));
+                        (prospect, self.0.servers.confinement(&record.spec))
+                    })
                 }
                 None => None,
             };
-            let Some(prospect) = prospect else {
+            let Some((prospect, confinement)) = prospect else {
                 lock(&self.0.schedule.state).waiting.remove(&order);
                 continue;
             };
@@ -170,7 +171,8 @@ impl Engine {
             let start = Command::Start {
                 runner: process.to_string(),
                 own,
-                confinement: None,
+                // A host that a person works in is confined by nothing.
+                confinement: confinement.filter(|_| own),
             };
             if let Err(error) = self.dispatch(&id, start).await {
                 let mut state = lock(&self.0.schedule.state);

@@ -157,7 +157,7 @@ impl Engine {
         let process = loop {
             match self.0.servers.demand(spec) {
                 Place::Ready(process) => break process,
-                Place::Coming => {
+                Place::Coming | Place::Full => {
                     if changes.changed().await.is_err() {
                         return Err(refused("the daemon ends".to_owned(), "Call again.").into());
                     }

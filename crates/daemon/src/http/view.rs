@@ -129,6 +129,10 @@ fn waits_for(engine: &Engine, record: &Delegation) -> Option<String> {
             Place::Coming | Place::Ready(_) => {
                 "waiting for Brigade's own server, which is being started".to_owned()
             }
+            Place::Full => {
+                "waiting for a server of its own: as many run as [server] confined allows"
+                    .to_owned()
+            }
             Place::Failing(why) => {
                 format!("waiting for a host: Brigade's own server can't be started ({why})")
             }

@@ -9,7 +9,7 @@ use brigade_store::StoreError;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Server, Servers, Stage};
+use super::{Profile, Server, Servers, Stage};
 use crate::hosts::lock;
 
 /// How long a server may take to end when it is asked to.
@@ -36,8 +36,18 @@ impl Servers {
             // Without a process it never got past its gate.
             let alive = process.filter(|process| parts.hub.processes().is_alive(process));
             let Some(process) = alive else {
-                parts.store.remove_server(&row.id).await?;
+                if self.clear(&row.id).await {
+                    parts.store.remove_server(&row.id).await?;
+                }
                 continue;
+            };
+            let profile = match row.profile.parse::<Profile>() {
+                Ok(profile) => profile,
+                Err(error) => {
+                    tracing::error!(server = %row.id, %error, "a server of our own can't be used; it is ended");
+                    self.end(&row.id, process, End::Ask).await;
+                    continue;
+                }
             };
             let transport = match parts.launcher.reach(row.port, &row.password) {
                 Ok(transport) => transport,
@@ -52,6 +62,7 @@ impl Servers {
                 Server {
                     key: None,
                     host: row.host,
+                    profile,
                     // That daemon may have died while it started.
                     stage: Stage::Starting,
                     process: Some(process),
@@ -105,7 +116,10 @@ impl Servers {
                         // Whoever ends it does the rest.
                         return;
                     }
-                    state.servers.remove(id).and_then(|server| server.key)
+                    state
+                        .servers
+                        .remove(id)
+                        .and_then(|server| Some((server.key?, server.profile)))
                 };
                 self.forget(id).await;
                 tracing::error!(server = id, %process, "a server of our own has ended by itself");
@@ -149,7 +163,7 @@ impl Servers {
     fn idle_until(&self, id: &str) -> Option<(Arc<Notify>, Option<Instant>)> {
         let mut state = lock(&self.0.state);
         let server = state.servers.get_mut(id)?;
-        let linger = self.0.parts.config.linger;
+        let linger = server.profile.linger(&self.0.parts.config);
         let until = linger.map(|linger| server.needed + linger);
         let released = Arc::clone(&server.released);
         if !server.holds.is_empty() || server.is_opening() {
@@ -159,6 +173,7 @@ impl Servers {
             server.stage = Stage::Leaving;
             // Its start worked: what failed before is past.
             if let Some(key) = server.key {
+                let key = (key, server.profile.clone());
                 state.failures.remove(&key);
             }
             return None;
@@ -223,8 +238,25 @@ impl Servers {
 
     /// Takes a server off the record. A row that stays names a process that is gone: the next daemon sees that.
     pub(super) async fn forget(&self, id: &str) {
+        if !self.clear(id).await {
+            return;
+        }
         if let Err(error) = self.0.parts.store.remove_server(id).await {
             tracing::warn!(server = id, %error, "a server that is gone stays on record for now");
+        }
+    }
+
+    /// Removes the folder that was a server's alone. Not before that is done the server goes off the record, by which
+    /// the folder is found again.
+    async fn clear(&self, id: &str) -> bool {
+        let folder = self.own_folder(id);
+        match tokio::fs::remove_dir_all(&folder).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let folder = folder.display();
+                tracing::warn!(server = id, %folder, %error, "the folder of a server that is gone stays for now");
+                false
+            }
+            _ => true,
         }
     }
 

@@ -5,6 +5,7 @@
 //! a [`Signal::ServersChanged`](crate::hosts::Signal) says that asking again is worth while.
 
 mod life;
+mod profile;
 mod start;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,8 +15,9 @@ use std::time::Duration;
 
 use brigade_agents::opencode::{Launcher, Transport};
 use brigade_core::clock::Clock;
-use brigade_core::delegation::Spec;
+use brigade_core::delegation::{Confinement, Spec};
 use brigade_core::id::DelegationId;
+use brigade_os::confine::NotAvailable;
 use brigade_os::process::ProcessId;
 use brigade_os::spawn::Leash;
 use brigade_protocol::daemon::ServerStatus;
@@ -27,9 +29,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::hosts::{EnvironmentKey, Hub, lock};
 use crate::troubles::Troubles;
+use profile::{Profile, profile_of};
 
-/// The only profile there is: nothing is confined beyond what the host itself enforces.
-const OPEN_PROFILE: &str = "open";
 /// How long a failed start waits before it is tried again, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
@@ -40,6 +41,8 @@ pub(crate) enum Place {
     Ready(ProcessId),
     /// A server is being started, or is opening the directory.
     Coming,
+    /// As many confined servers run as may at once.
+    Full,
     /// Starting one failed; it is tried again.
     Failing(String),
     /// The environment to start one in is not known.
@@ -63,6 +66,8 @@ pub(crate) struct ServerParts {
     pub(crate) variables: BTreeMap<String, String>,
     /// Whether there are any, and how long one stays that nothing needs.
     pub(crate) config: crate::config::Server,
+    /// What those of worktrees may write to besides.
+    pub(crate) writable: Vec<PathBuf>,
 }
 
 /// The pool. Cheap to clone.
@@ -71,14 +76,19 @@ pub(crate) struct Servers(Arc<Inner>);
 
 struct Inner {
     parts: ServerParts,
+    /// What the kernel has to confine servers with.
+    kernel: Result<u32, NotAvailable>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     servers: HashMap<String, Server>,
-    failures: HashMap<EnvironmentKey, Failure>,
+    failures: HashMap<PoolKey, Failure>,
 }
+
+/// What a server is looked for by: its environment and what confines it.
+type PoolKey = (EnvironmentKey, Profile);
 
 /// A failed start.
 struct Failure {
@@ -93,6 +103,7 @@ struct Server {
     /// What it was started for; unknown for one that an earlier daemon started, until its bridge tells.
     key: Option<EnvironmentKey>,
     host: String,
+    profile: Profile,
     stage: Stage,
     /// Its process, once it is started.
     process: Option<ProcessId>,
@@ -139,6 +150,7 @@ impl Servers {
     /// A pool that knows of no server yet.
     pub(crate) fn new(parts: ServerParts) -> Self {
         Self(Arc::new(Inner {
+            kernel: parts.launcher.confines(),
             parts,
             state: Mutex::default(),
         }))
@@ -149,12 +161,11 @@ impl Servers {
         let Some((key, mut state)) = self.look(spec) else {
             return self.nowhere();
         };
-        match self.find(&mut state, key, &spec.host) {
+        let directory = spec.workplace();
+        match self.find(&mut state, &key, &spec.host) {
             Some((_, server)) => match server.up() {
-                Some((process, _)) if self.serves(&process, &spec.directory) => {
-                    Place::Ready(process)
-                }
-                _ => match server.directories.get(&spec.directory) {
+                Some((process, _)) if self.serves(&process, directory) => Place::Ready(process),
+                _ => match server.directories.get(directory) {
                     Some(Opening::Failed { why, .. }) => Place::Failing(why.clone()),
                     _ => Place::Coming,
                 },
@@ -163,6 +174,7 @@ impl Servers {
                 Some(failure) if failure.until > Instant::now() => {
                     Place::Failing(failure.why.clone())
                 }
+                _ if self.is_full(&state, &key.1) => Place::Full,
                 _ => Place::Coming,
             },
         }
@@ -175,17 +187,18 @@ impl Servers {
             return self.nowhere();
         };
         let now = Instant::now();
-        if let Some((id, server)) = self.find(&mut state, key, &spec.host) {
+        let directory = spec.workplace();
+        if let Some((id, server)) = self.find(&mut state, &key, &spec.host) {
             server.needed = now;
             let Some((process, transport)) = server.up() else {
                 return Place::Coming;
             };
             let transport = Arc::clone(transport);
-            if server.key == Some(key) && self.serves(&process, &spec.directory) {
+            if server.key == Some(key.0) && self.serves(&process, directory) {
                 server.holds.insert(spec.id.clone());
                 return Place::Ready(process);
             }
-            match server.directories.get(&spec.directory) {
+            match server.directories.get(directory) {
                 Some(Opening::Asked) => return Place::Coming,
                 Some(Opening::Failed { why, until }) if *until > now => {
                     return Place::Failing(why.clone());
@@ -194,17 +207,18 @@ impl Servers {
             }
             server
                 .directories
-                .insert(spec.directory.clone(), Opening::Asked);
-            self.open(id, process, transport, spec.directory.clone());
+                .insert(directory.to_owned(), Opening::Asked);
+            self.open(id, process, transport, directory.to_owned());
             return Place::Coming;
         }
         match state.failures.get(&key) {
             Some(failure) if failure.until > now => Place::Failing(failure.why.clone()),
+            _ if self.is_full(&state, &key.1) => Place::Full,
             _ => {
                 let Some(environment) = self.0.parts.hub.environment(spec) else {
                     return Place::NoEnvironment;
                 };
-                self.start(&mut state, environment);
+                self.start(&mut state, environment, key.1);
                 Place::Coming
             }
         }
@@ -218,12 +232,27 @@ impl Servers {
         }
     }
 
-    fn look(&self, spec: &Spec) -> Option<(EnvironmentKey, std::sync::MutexGuard<'_, State>)> {
-        if !self.0.parts.config.enabled {
+    fn look(&self, spec: &Spec) -> Option<(PoolKey, std::sync::MutexGuard<'_, State>)> {
+        let config = &self.0.parts.config;
+        if !config.enabled {
             return None;
         }
         let environment = self.0.parts.hub.environment(spec)?;
-        Some((environment.key, lock(&self.0.state)))
+        let (profile, _) = profile_of(spec, config, &self.0.kernel);
+        Some(((environment.key, profile), lock(&self.0.state)))
+    }
+
+    /// How far a delegation is kept from writing elsewhere on the server that it gets here; none where that is not
+    /// asked for.
+    pub(crate) fn confinement(&self, spec: &Spec) -> Option<Confinement> {
+        profile_of(spec, &self.0.parts.config, &self.0.kernel).1
+    }
+
+    /// Whether one more server of this profile would be too many. One that is leaving is still there.
+    fn is_full(&self, state: &State, profile: &Profile) -> bool {
+        let limited = |server: &&Server| server.profile.is_limited();
+        let there = state.servers.values().filter(limited).count();
+        profile.is_limited() && there >= self.0.parts.config.confined as usize
     }
 
     /// The server for this key. One that an earlier daemon has started is known by what its bridge tells;
@@ -231,7 +260,7 @@ impl Servers {
     fn find<'a>(
         &self,
         state: &'a mut State,
-        key: EnvironmentKey,
+        (key, profile): &PoolKey,
         host: &str,
     ) -> Option<(String, &'a mut Server)> {
         for server in state.servers.values_mut() {
@@ -246,7 +275,8 @@ impl Servers {
             .servers
             .iter_mut()
             .filter(|(_, server)| !matches!(server.stage, Stage::Leaving))
-            .filter(|(_, server)| server.key.is_none_or(|own| own == key) && server.host == host)
+            .filter(|(_, server)| server.profile == *profile && server.host == host)
+            .filter(|(_, server)| server.key.is_none_or(|own| own == *key))
             // One that is known to be right goes before one that may be.
             .max_by_key(|(_, server)| server.key.is_some())
             .map(|(id, server)| (id.clone(), server))
@@ -313,6 +343,7 @@ impl Servers {
             .map(|(id, server)| ServerStatus {
                 id: id.clone(),
                 pid: server.process.map(|process| process.pid),
+                profile: server.profile.to_string(),
                 running: server.holds.len(),
             })
             .collect();
@@ -323,6 +354,11 @@ impl Servers {
 
     fn log(&self, id: &str) -> PathBuf {
         self.0.parts.logs.join(format!("server-{id}.log"))
+    }
+
+    /// A folder for one server alone; removed with its record.
+    fn own_folder(&self, id: &str) -> PathBuf {
+        self.0.parts.logs.with_file_name("servers").join(id)
     }
 }
 

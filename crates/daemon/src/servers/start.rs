@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{BACKOFF, Failure, OPEN_PROFILE, Opening, Server, Servers, Stage, State};
+use super::{BACKOFF, Failure, Opening, PoolKey, Profile, Server, Servers, Stage, State};
 use crate::failpoint;
-use crate::hosts::{Environment, EnvironmentKey, lock};
+use crate::hosts::{Environment, lock};
 
 /// How long a server may take to listen. With the registry of packages out of reach the host tries for
 /// 70 s before it goes on.
@@ -34,13 +34,14 @@ const LAST_WORDS: u64 = 4_096;
 
 impl Servers {
     /// Begins a server for this environment.
-    pub(super) fn start(&self, state: &mut State, environment: Arc<Environment>) {
+    pub(super) fn start(&self, state: &mut State, environment: Arc<Environment>, profile: Profile) {
         let id = Uuid::now_v7().simple().to_string();
         state.servers.insert(
             id.clone(),
             Server {
                 key: Some(environment.key),
                 host: environment.host.clone(),
+                profile: profile.clone(),
                 stage: Stage::Starting,
                 process: None,
                 leash: None,
@@ -52,7 +53,7 @@ impl Servers {
         );
         self.spawn({
             let servers = self.clone();
-            async move { servers.bring_up(id, environment).await }
+            async move { servers.bring_up(id, environment, profile).await }
         });
     }
 
@@ -67,8 +68,8 @@ impl Servers {
         });
     }
 
-    async fn bring_up(&self, id: String, environment: Arc<Environment>) {
-        match self.try_start(&id, &environment).await {
+    async fn bring_up(&self, id: String, environment: Arc<Environment>, profile: Profile) {
+        match self.try_start(&id, &environment, &profile).await {
             Ok((process, transport)) => {
                 tracing::info!(server = %id, %process, "a server of our own is up");
                 failpoint::pass("server-up");
@@ -83,15 +84,19 @@ impl Servers {
             Err(why) => {
                 tracing::error!(server = %id, why, "a server of our own could not be started");
                 lock(&self.0.state).servers.remove(&id);
-                self.failed(environment.key, &why);
+                self.failed((environment.key, profile), &why);
             }
         }
     }
 
     /// Notes a failure; the next try waits the longer the more there were in a row.
-    pub(super) fn failed(&self, key: EnvironmentKey, why: &str) {
+    pub(super) fn failed(&self, key: PoolKey, why: &str) {
         let pause = {
             let mut state = lock(&self.0.state);
+            // Worktrees come and go; what failed long ago in one that nobody asks for any more is past.
+            state.failures.retain(|(_, profile), failure| {
+                !profile.is_limited() || failure.until + BACKOFF.1 > Instant::now()
+            });
             let count = state.failures.get(&key).map_or(0, |failure| failure.count) + 1;
             let pause = BACKOFF.0 * 2u32.saturating_pow((count - 1).min(16));
             let pause = pause.min(BACKOFF.1);
@@ -115,6 +120,7 @@ impl Servers {
         &self,
         id: &str,
         environment: &Environment,
+        profile: &Profile,
     ) -> Result<(ProcessId, Arc<dyn Transport>), String> {
         let parts = &self.0.parts;
         let mut row = ServerRow {
@@ -124,7 +130,7 @@ impl Servers {
             password: format!("{:032x}", rand::random::<u128>()),
             host: environment.host.clone(),
             executable: environment.executable.display().to_string(),
-            profile: OPEN_PROFILE.to_owned(),
+            profile: profile.to_string(),
             started_at: parts.clock.now(),
         };
         let stored = |error: brigade_store::StoreError| error.to_string();
@@ -140,6 +146,7 @@ impl Servers {
             password: row.password.clone(),
             linger: parts.config.linger.unwrap_or(ALONE),
             log: self.log(id),
+            confine: profile.confine(&self.own_folder(id), &parts.writable),
         };
         let launched = match parts.launcher.launch(&spec) {
             Ok(gate) => gate,
@@ -245,15 +252,15 @@ impl Servers {
                     // What it has loaded it does not load again: another one may do better.
                     Err(why) => {
                         server.stage = Stage::Leaving;
-                        Some((server.key, why))
+                        Some((server.key, server.profile.clone(), why))
                     }
                 }
             };
-            if let Some((key, why)) = useless {
+            if let Some((key, profile, why)) = useless {
                 servers.end(&id, process, End::Ask).await;
                 lock(&servers.0.state).servers.remove(&id);
                 if let Some(key) = key {
-                    servers.failed(key, &why);
+                    servers.failed((key, profile), &why);
                 }
             }
             servers.0.parts.hub.servers_changed();

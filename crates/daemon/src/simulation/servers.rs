@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use brigade_agents::opencode::{
     Gate, Launcher, Reply, Request, ServerSpec, Transport, TransportError,
 };
+use brigade_os::confine::NotAvailable;
 use brigade_os::process::ProcessId;
 use brigade_os::spawn::Leash;
 use futures::FutureExt;
@@ -135,6 +136,10 @@ impl Gate for AtGate {
 }
 
 impl Launcher for Yard {
+    fn confines(&self) -> Result<u32, NotAvailable> {
+        Ok(7)
+    }
+
     fn launch(&self, spec: &ServerSpec) -> io::Result<Box<dyn Gate>> {
         let process = {
             let mut state = lock(&self.state);
