@@ -15,8 +15,8 @@ const TEXTS = {"rules":"# Background delegation\n`delegate` starts an agent in t
 const HIDDEN_AGENT = /^You are a (title generator|context summarization agent)/; // it delegates nothing and needs no rules
 const CHILD_EVENTS = /^(session\.(created|updated|deleted|status|idle|error|compacted)|message\.|permission\.|question\.)/;
 const LASTING_ERRORS = ["protocol_mismatch", "other_data_home", "refused", "bad_request"]; // no use in trying again soon
-const env = { ...process.env };
-const { BRIGADE_WORKER: marked, BRIGADE_LINGER_MS: lingers, OPENCODE_SERVER_PASSWORD: _, ...plain } = env; // plain: for the daemon
+const env = Object.fromEntries(Object.entries({ ...process.env, ...JSON.parse(process.env.BRIGADE_CONFINED || "{}") }).filter(([, value]) => value !== null)); // as the person has it
+const { BRIGADE_WORKER: marked, BRIGADE_LINGER_MS: lingers, BRIGADE_CONFINED: confined, OPENCODE_SERVER_PASSWORD: _, ...plain } = env; // plain: for the daemon
 const [worker, command] = [Boolean(marked), process.argv.slice(2).find((arg) => /^(run|serve|web|acp)$/.test(arg))]; // a worker (inside a server of Brigade's own) delegates nothing and tells its model nothing
 const mode = worker ? "worker" : /tui[\\/]worker/.test(process.argv[1]) ? "tui" : command === "run" || command === "serve" ? command : "other";
 const [instance, agent] = [randomUUID(), new http.Agent({ keepAlive: true })];
@@ -44,8 +44,7 @@ const words = (error) => String(error?.message || error?.code || error);
 const parse = (text) => { try { return JSON.parse(text); } catch { return null; } };
 const guarded = (run) => { try { return run(); } catch (error) { report(error); } };
 /** A defect goes to the host's log; where that can't be reached nobody is left to tell. */
-const report = (error) =>
-  hostCall({ method: "POST", path: "/log", body: { service: "brigade", level: "error", message: words(error) }, timeout_ms: 5000 }).catch(() => {});
+const report = (error) => hostCall({ method: "POST", path: "/log", body: { service: "brigade", level: "error", message: words(error) }, timeout_ms: 5000 }).catch(() => {});
 /** Keeps the newest entries of a map: maps iterate in the order of insertion. */
 function keep(map, key, value, limit = 1000) {
   if (map.delete(key), map.set(key, value).size > limit) map.delete(map.keys().next().value);
@@ -153,6 +152,7 @@ function refusal({ status, body }) {
 }
 /** Has the daemon started: one attempt at a time, ever more rarely unless a tool call waits for it. */
 async function startDaemon() {
+  if (confined) throw new Error("the daemon is gone, and what a confined server starts would be confined with it: it is waited for");
   const held = starts.stopped ? "the daemon was stopped" : performance.now() < starts.notBefore ? starts.failure : null;
   if (held && !starts.wanted) throw Object.assign(new Error(held), { skipped: true });
   starts.wanted = false;

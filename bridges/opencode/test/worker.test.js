@@ -1,7 +1,7 @@
 // Inside a server of Brigade's own: it serves children and nobody else.
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { watch } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
@@ -89,4 +89,26 @@ test("a daemon that a worker has started is not marked as a server", async (t) =
   const told = readFileSync(asked, "utf8");
   assert.doesNotMatch(told, /BRIGADE_WORKER|BRIGADE_LINGER_MS|OPENCODE_SERVER_PASSWORD/);
   assert.match(told, /^OTHER=stays$/m);
+});
+
+/** A confined worker has a folder of its own for temporary files, and snapshots turned off. */
+const theirs = { TMPDIR: os.tmpdir(), OPENCODE_CONFIG_CONTENT: null };
+const own = { ...worker.env, TMPDIR: "/nowhere", OPENCODE_CONFIG_CONTENT: "{}", BRIGADE_CONFINED: JSON.stringify(theirs) };
+
+test("a confined worker tells the surroundings that the person has", async (t) => {
+  const { daemon } = await connected(t, { ...worker, env: own });
+  const { env } = daemon.registrations[0].host;
+  assert.equal(env.TMPDIR, os.tmpdir());
+  assert.equal("OPENCODE_CONFIG_CONTENT" in env, false);
+});
+
+test("a confined worker starts no daemon, and finds the next one", async (t) => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), "brg"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const env = { ...own, BRIGADE_BIN: program(folder, `touch ${folder}/started`) };
+  const { open, daemon } = await setUp(t, { ...worker, env, daemon: false });
+  await open();
+  await daemon.start();
+  await daemon.until(({ stream }) => stream, "stream");
+  assert.equal(existsSync(path.join(folder, "started")), false);
 });

@@ -246,10 +246,13 @@ impl Servers {
         }
     }
 
-    /// Removes the folder that was a server's alone. Not before that is done the server goes off the record, by which
-    /// the folder is found again.
+    /// Removes the folder that was a server's alone. Only then the server may go off the record, by which the folder
+    /// is found again.
     async fn clear(&self, id: &str) -> bool {
         let folder = self.own_folder(id);
+        if !folder.exists() {
+            return true;
+        }
         match tokio::fs::remove_dir_all(&folder).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 let folder = folder.display();

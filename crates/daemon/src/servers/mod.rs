@@ -7,6 +7,8 @@
 mod life;
 mod profile;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
