@@ -9,6 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use brigade_os::confine::available;
 use brigade_os::process::ProcessId;
 
+use crate::common::Home;
+
 /// Folders inside and outside of what is writable, and a file of which only the content is.
 struct Place {
     _root: tempfile::TempDir,
@@ -201,4 +203,37 @@ fn what_is_to_be_writable_has_to_be_there() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("nowhere"), "{said}");
     assert!(!Path::new(&place.root.join("in/new")).exists());
+}
+
+#[test]
+fn who_outlives_what_bound_it_asks_the_daemon_for_nothing() {
+    let home = Home::new();
+    let Ok(_) = available() else { return };
+    assert_eq!(home.run(&["daemon", "start"]).code, 0);
+    let inside = home.path().join("in");
+    fs::create_dir(&inside).unwrap();
+    let brigade = env!("CARGO_BIN_EXE_brigade");
+    let script = format!(
+        "cd {}; mkfifo go done; (cat go; {brigade} list >listed 2>&1; echo $? >>listed
+        {brigade} daemon stop >stopped 2>&1; echo $? >>stopped; echo >done) >/dev/null 2>&1 &",
+        inside.display()
+    );
+    let mut gate = home
+        .command(&["gate", "--confined", "--writable"])
+        .arg(&inside)
+        .args(["--", "/bin/sh", "-c", &script])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    gate.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    assert!(gate.wait().unwrap().success());
+    // Nobody is left who was started by this test's hand.
+    fs::write(inside.join("go"), "").unwrap();
+    fs::read(inside.join("done")).unwrap();
+    let said = |name| fs::read_to_string(inside.join(name)).unwrap();
+    assert!(said("listed").ends_with("\n0\n"), "{}", said("listed"));
+    let stopped = said("stopped");
+    assert!(stopped.contains("from inside a delegation"), "{stopped}");
+    assert!(stopped.ends_with("\n5\n"), "{stopped}");
+    assert_eq!(home.run(&["daemon", "stop"]).code, 0);
 }

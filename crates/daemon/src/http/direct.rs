@@ -10,7 +10,7 @@ use brigade_protocol::delegations::{Cancel, Cancelled, Message, Sent};
 use brigade_protocol::tools::{Answer, Delegate, Read};
 
 use super::{
-    Api, Failure, Peer, bridge_register, bridge_up, cancel, send, tool_delegate, tool_read,
+    Api, Failure, Peer, Untold, bridge_register, bridge_up, cancel, send, tool_delegate, tool_read,
 };
 use crate::hosts::Connection;
 
@@ -18,6 +18,7 @@ use crate::hosts::Connection;
 const NOBODY: Peer = Peer {
     pid: None,
     allowed: true,
+    lineage: Err(Untold),
 };
 
 pub(crate) async fn delegate(api: Api, call: Delegate) -> Result<Answer, Failure> {

@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod gc;
 mod hello;
+mod inside;
 mod log;
 mod panel;
 mod retry;
@@ -44,7 +45,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::extract::connect_info::Connected;
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use brigade_os::process::ProcessId;
+use brigade_os::process::{Lineage, ProcessId};
 use brigade_protocol::paths;
 use jiff::Timestamp;
 use tokio::net::UnixListener;
@@ -55,6 +56,7 @@ use crate::engine::Engine;
 use crate::log_level::LogLevel;
 
 pub(crate) use error::Failure;
+pub(crate) use inside::Untold;
 pub(crate) use panel::Panels;
 
 /// Largest request body, in bytes: a batch from a bridge may hold a whole answer.
@@ -104,12 +106,14 @@ pub(crate) struct About {
 }
 
 /// The peer of a connection; only the daemon's own user is served.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Peer {
     /// The peer's process, where the system tells.
     pub(crate) pid: Option<i32>,
     /// Whether it is the daemon's own user (or root).
     pub(crate) allowed: bool,
+    /// Who started it, as things stood when it connected; none where it was gone by then.
+    pub(crate) lineage: Result<Option<Lineage>, Untold>,
 }
 
 impl Peer {
@@ -124,6 +128,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
         match stream.io().peer_cred() {
             Ok(credentials) => Self {
                 pid: credentials.pid(),
+                lineage: inside::lineage(credentials.pid()),
                 allowed: brigade_os::peer_is_me(credentials.uid()),
             },
             Err(error) => {
@@ -131,6 +136,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
                 Self {
                     pid: None,
                     allowed: false,
+                    lineage: Err(Untold),
                 }
             }
         }
@@ -168,6 +174,10 @@ pub(crate) fn router(api: Api) -> Router {
         .route(paths::SHELL, post(shell::handle))
         .route(paths::TERMINAL, post(terminal::handle))
         .route(paths::GC, post(gc::handle))
+        .layer(axum::middleware::from_fn_with_state(
+            api.clone(),
+            inside::only_looking,
+        ))
         .layer(axum::middleware::from_fn(error::only_own_user))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(api)

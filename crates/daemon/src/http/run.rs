@@ -13,7 +13,7 @@ pub(super) async fn handle(
     ConnectInfo(peer): ConnectInfo<Peer>,
     Json(run): Json<Run>,
 ) -> Result<Json<Begun>, Failure> {
-    let process = shell::process(run.host.pid, peer)?;
+    let process = shell::process(run.host.pid, &peer)?;
     let request = ShellRequest {
         process,
         host: run.host,

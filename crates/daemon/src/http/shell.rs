@@ -14,7 +14,7 @@ pub(super) async fn handle(
     ConnectInfo(peer): ConnectInfo<Peer>,
     Json(host): Json<Host>,
 ) -> Result<StatusCode, Failure> {
-    let process = process(host.pid, peer)?;
+    let process = process(host.pid, &peer)?;
     api.engine.hub().note_environment(process, &host);
     // What waited for an environment may have one now.
     api.engine.schedule();
@@ -22,7 +22,7 @@ pub(super) async fn handle(
 }
 
 /// The process that asks.
-pub(super) fn process(named: u32, peer: Peer) -> Result<ProcessId, Failure> {
+pub(super) fn process(named: u32, peer: &Peer) -> Result<ProcessId, Failure> {
     if peer.pid.is_some_and(|pid| u32::try_from(pid) != Ok(named)) {
         return Err(Failure::new(
             ErrorCode::Refused,

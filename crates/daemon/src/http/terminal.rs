@@ -13,7 +13,7 @@ pub(super) async fn handle(
     ConnectInfo(peer): ConnectInfo<Peer>,
     Json(told): Json<Terminal>,
 ) -> Result<StatusCode, Failure> {
-    let process = shell::process(told.pid, peer)?;
+    let process = shell::process(told.pid, &peer)?;
     let terminal = engine::Terminal {
         session: told.session,
         focused: told.focused,

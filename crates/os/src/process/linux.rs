@@ -11,8 +11,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{Marked, ProcessId};
 
-/// When a live process started, in clock ticks since boot; none if it is gone. An error says nothing about it.
-pub(super) fn start_time(pid: Pid) -> io::Result<Option<u64>> {
+/// When a live process started, in clock ticks since boot, and who its parent is (0 for none); none if it is gone.
+/// An error says nothing about it.
+pub(super) fn look(pid: Pid) -> io::Result<Option<(u64, u32)>> {
     match std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) {
         Ok(stat) => Ok(parse(&stat)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -22,17 +23,29 @@ pub(super) fn start_time(pid: Pid) -> io::Result<Option<u64>> {
     }
 }
 
-/// Reads state and start time out of a `stat` line. The command's name, in brackets, may itself hold
+/// Whether a process can gain no rights by what it executes. It hands that on to all that it starts, and nobody gets
+/// rid of it.
+pub(super) fn is_bound(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.unwrap_or_default();
+    let mut flags = status
+        .lines()
+        .filter_map(|line| line.strip_prefix("NoNewPrivs:"));
+    flags.next().is_some_and(|flag| flag.trim() == "1")
+}
+
+/// Reads start time and parent out of a `stat` line. The command's name, in brackets, may itself hold
 /// brackets and spaces: the fields are counted from the last one.
-fn parse(stat: &str) -> Option<u64> {
+fn parse(stat: &str) -> Option<(u64, u32)> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?;
     if matches!(state, "Z" | "X" | "x") {
         return None;
     }
-    // The state is the third field, the start time the twenty-second.
-    fields.nth(18)?.parse().ok()
+    // The state is the third field, the parent the fourth, the start time the twenty-second.
+    let parent = fields.next()?.parse().ok()?;
+    Some((fields.nth(17)?.parse().ok()?, parent))
 }
 
 /// Something that becomes readable once the process has ended, collected by its parent or not.
@@ -91,8 +104,8 @@ mod tests {
                 "42 ({name}) {state} 1 42 42 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 98765 4096 10\n"
             )
         };
-        assert_eq!(parse(&line("cat", "S")), Some(98765));
-        assert_eq!(parse(&line("a ) S 1 (b", "T")), Some(98765));
+        assert_eq!(parse(&line("cat", "S")), Some((98765, 1)));
+        assert_eq!(parse(&line("a ) S 1 (b", "T")), Some((98765, 1)));
         assert_eq!(parse(&line("cat", "Z")), None);
         assert_eq!(parse("42 (cat) S 1"), None);
         assert_eq!(parse(""), None);

@@ -13,8 +13,9 @@ use rustix::process::Pid;
 
 use super::Marked;
 
-/// When a live process started, in microseconds since 1970; none if it is gone. An error says nothing about it.
-pub(super) fn start_time(pid: Pid) -> io::Result<Option<u64>> {
+/// When a live process started, in microseconds since 1970, and who its parent is (0 for none); none if it is gone. An
+/// error says nothing about it.
+pub(super) fn look(pid: Pid) -> io::Result<Option<(u64, u32)>> {
     let mut info = MaybeUninit::<libc::proc_bsdinfo>::zeroed();
     let size = i32::try_from(size_of::<libc::proc_bsdinfo>()).map_err(io::Error::other)?;
     #[expect(unsafe_code, reason = "no safe call tells a process's start time")]
@@ -38,7 +39,12 @@ pub(super) fn start_time(pid: Pid) -> io::Result<Option<u64>> {
     };
     let zombie = info.pbi_status == libc::SZOMB;
     let started = info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec;
-    Ok((!zombie).then_some(started))
+    Ok((!zombie).then_some((started, info.pbi_ppid)))
+}
+
+/// Nothing is bound here.
+pub(super) fn is_bound(_pid: u32) -> bool {
+    false
 }
 
 /// Something that becomes readable once the process has ended: a kqueue that holds that event.

@@ -1,5 +1,7 @@
 //! Which process is which, and when it is gone.
 
+mod lineage;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -10,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+pub use lineage::Lineage;
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -39,13 +43,17 @@ impl ProcessId {
 
     /// The same, where not being told is not taken for there being none.
     fn look(pid: u32) -> io::Result<Option<Self>> {
+        Ok(Self::with_parent(pid)?.map(|(process, _)| process))
+    }
+
+    /// The same, and the ID of its parent.
+    fn with_parent(pid: u32) -> io::Result<Option<(Self, u32)>> {
         let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
             return Ok(None);
         };
-        let start = system::start_time(pid)?;
-        Ok(start.map(|start| Self {
-            pid: pid.as_raw_nonzero().get().unsigned_abs(),
-            start,
+        Ok(system::look(pid)?.map(|(start, parent)| {
+            let pid = pid.as_raw_nonzero().get().unsigned_abs();
+            (Self { pid, start }, parent)
         }))
     }
 
