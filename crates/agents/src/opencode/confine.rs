@@ -138,7 +138,10 @@ fn databases(data: &Path, variables: &BTreeMap<String, String>) -> io::Result<Ve
     };
     if found.is_empty() {
         // The first that opens it writes other files beside it, which a confined one could not.
-        let why = format!("OpenCode has no database in {} yet", data.display());
+        let why = format!(
+            "OpenCode has no database in {} yet, and a confined server can make none: start it once",
+            data.display()
+        );
         return Err(io::Error::new(io::ErrorKind::NotFound, why));
     }
     Ok(found)

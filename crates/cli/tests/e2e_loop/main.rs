@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod compaction;
+#[cfg(target_os = "linux")]
+mod confined;
 mod delivery;
 mod gc;
 mod hosts;
