@@ -35,8 +35,7 @@ const waiters = new Set(); // tool calls that wait for the connection
 const tails = new Map(); // child session → its newest queued message, to which deltas are joined
 const link = { id: null, alone: performance.now(), told: false, seq: 0, failure: null, running: false, stream: null, lost: null, wake() {} };
 const starts = { current: null, wanted: false, stopped: false, upgraded: false, notBefore: 0, wait: 1000, failure: null };
-let [queue, posting, linger, lastContext] = [[], null, null, null];
-let closing = false; // the last directory was disposed: most likely the process is on its way out
+let [queue, posting, linger, lastContext, closing] = [[], null, null, null, false]; // closing: the last directory was disposed, most likely the process is on its way out
 
 const later = (ms, run) => setTimeout(run, ms).unref();
 const pause = (ms) => new Promise((resolve) => later(ms, resolve));
@@ -46,9 +45,7 @@ const guarded = (run) => { try { return run(); } catch (error) { report(error); 
 /** A defect goes to the host's log; where that can't be reached nobody is left to tell. */
 const report = (error) => hostCall({ method: "POST", path: "/log", body: { service: "brigade", level: "error", message: words(error) }, timeout_ms: 5000 }).catch(() => {});
 /** Keeps the newest entries of a map: maps iterate in the order of insertion. */
-function keep(map, key, value, limit = 1000) {
-  if (map.delete(key), map.set(key, value).size > limit) map.delete(map.keys().next().value);
-}
+const keep = (map, key, value, limit = 1000) => { if (map.delete(key), map.set(key, value).size > limit) map.delete(map.keys().next().value); };
 const once = (key) => { const first = !told.has(key); keep(told, key, true, 5000); return first; };
 /** The daemon's socket, by the daemon's own rules: keep them in step. */
 function socketPath() {
@@ -118,13 +115,11 @@ async function leaveIfOrphaned() {
   if (!busy || alone > 3_600_000) process.kill(process.pid, "SIGTERM");
 }
 /** Answers belong to a connection, a registration tells directories and sessions as they then are, streamed text is read again. */
-const outlives = ({ type, event }) =>
-  !["reply", "failed", "pong", "opened", "disposed", "session"].includes(type) && event?.type !== "message.part.delta";
+const outlives = ({ type, event }) => !["reply", "failed", "pong", "opened", "disposed", "session"].includes(type) && event?.type !== "message.part.delta";
 function disconnected(failure) {
   const { lost, stream } = Object.assign(link, { alone: link.id ? performance.now() : link.alone, id: null, told: false, failure });
   later(1000, () => lost?.abort(failure)); // a host that was suspended may not hear that a request of its was broken off
-  stream?.destroy();
-  for (const map of [guards, tails]) map.clear();
+  stream?.destroy(), guards.clear(), tails.clear();
 }
 async function register() {
   link.version ??= await hostCall({ method: "GET", path: "/global/health", timeout_ms: 3000 }).then(({ body }) => body.version, () => null);
@@ -141,10 +136,9 @@ async function register() {
     reply = await startDaemon().then(attempt);
   }
   if (reply.status !== 200) throw refusal(reply);
-  for (const pushed of [ledgers, leases]) pushed.clear();
   Object.assign(starts, { wanted: false, stopped: false, upgraded: false, notBefore: 0, wait: 1000 });
   Object.assign(link, { id: reply.body.connection, seq: 0, failure: null, lost: new AbortController() });
-  announce(), flush(), settle(true);
+  ledgers.clear(), leases.clear(), announce(), flush(), settle(true);
 }
 function refusal({ status, body }) {
   const said = [body?.message ?? `Brigade's daemon answered ${status}`, body?.hint].filter(Boolean).join(" ");
@@ -157,19 +151,17 @@ async function startDaemon() {
   if (held && !starts.wanted) throw Object.assign(new Error(held), { skipped: true });
   starts.wanted = false;
   const program = env.BRIGADE_BIN || "brigade";
-  starts.current ??= promisify(execFile)(program, ["daemon", "start"], { env: plain, timeout: 30_000 }).catch((error) => {
+  return (starts.current ??= promisify(execFile)(program, ["daemon", "start"], { env: plain, timeout: 30_000 }).catch((error) => {
     const missing = error.code === "ENOENT" && `the program ${program} was not found: install Brigade, or set BRIGADE_BIN`;
     const failure = missing || error.stderr?.trim() || words(error);
     Object.assign(starts, { notBefore: performance.now() + starts.wait, wait: Math.min(60_000, starts.wait * 2), failure });
     throw new Error(failure);
-  }).finally(() => { starts.current = null; });
-  return starts.current;
+  }).finally(() => { starts.current = null; }));
 }
 /** Waits for the connection; no truth comes of it when an attempt made meanwhile failed. */
 function connected() {
   if (link.id) return true;
-  starts.wanted = true;
-  awaken(), link.wake();
+  starts.wanted = true, awaken(), link.wake();
   return Promise.race([new Promise((resolve) => waiters.add(resolve)), pause(20_000)]);
 }
 const settle = (value) => { for (const done of waiters) done(value); waiters.clear(); };
@@ -180,13 +172,9 @@ const place = (entry) => { entry.announced = true; return { directory: entry.ctx
 function send(message, lazy = false) {
   if (!link.id && ((!link.told && !outlives(message)) || (message.type === "event" && (lazy || queue.length > 5000)))) return;
   queue.push(message);
-  if (lazy) linger ??= later(50, flush);
-  else queueMicrotask(flush);
+  if (lazy) linger ??= later(50, flush); else queueMicrotask(flush);
 }
-function flush() {
-  linger = void clearTimeout(linger);
-  return (posting ??= drain().catch(report).finally(() => { posting = null; }));
-}
+const flush = () => (linger = void clearTimeout(linger), posting ??= drain().catch(report).finally(() => { posting = null; }));
 /** Posts batch after batch, each until it is answered or the connection is lost. */
 async function drain() {
   while (link.id && queue.length) {
@@ -296,18 +284,31 @@ function childEvent(directory, session, { type, properties }) {
 }
 /** Whether a message is a person's: what Brigade and other plugins write has no other parts than these. */
 const personal = (parts) => parts.some((part) => !part.synthetic && !part.ignored && part.type !== "compaction");
-async function runTool(name, args, { sessionID: session, messageID, agent: caller, abort: signal }, directory) {
+/** Has the host ask for these edits as its own tools do, where it can; rejects where they are not allowed, or the call is aborted. */
+const askToEdit = async (files, context) => Promise.race([
+  context.ask?.({ permission: "edit", patterns: files, always: ["*"], metadata: { filepath: files.join(", ").slice(0, 200) } }),
+  new Promise((_, reject) => context.abort?.addEventListener("abort", () => reject(new Error("The call was aborted.")))),
+]);
+async function runTool(name, args, context, directory) {
+  const { sessionID: session, messageID, agent: caller, abort: signal } = context;
   const [refused, parent] = [name === "delegate" ? "Delegation refused: " : "", await parentage(session, directory)];
-  let [why, timeout] = ["", name === "delegation_read" ? 660_000 : 30_000]; // the daemon ends a read's waiting after 10 minutes
+  const timeout = { delegation_read: 660_000, delegation_apply: 120_000 }[name] ?? 30_000; // the daemon ends a read's waiting after 10 minutes
+  let [why, allowed] = ["", undefined];
   if (parent === undefined) return `${refused}OpenCode did not say whether this session is a root session. Try again, or do the work here.`;
   if (parent === null) { keep(delegating, session, true); touch(session, directory, { busy: true }, true); }
   for (let tries = 0; tries < 4 && !signal?.aborted; tries++) {
     if (!(await connected())) { why = words(link.failure ?? "it does not answer"); break; }
     const { id: connection, lost } = link;
     try {
-      const body = { caller: { connection, session, message: messageID ?? null, agent: caller ?? null, parent, directory }, args };
+      const body = { caller: { connection, session, message: messageID ?? null, agent: caller ?? null, parent, directory }, args, allowed };
       const reply = await request(`/v1/tools/${name.replace("delegation_", "")}`, JSON.stringify(body), { timeout, signals: [signal, lost.signal] });
-      const handed = reply.body?.handed;
+      const { asks, handed } = reply.body ?? {};
+      if (reply.status === 200 && asks?.length && !allowed) {
+        const denied = await askToEdit(asks, context).then(() => null, words);
+        if (denied) return `Nothing was written: these edits were not allowed. ${denied}`;
+        [allowed, tries] = [true, -1];
+        continue;
+      }
       if (handed) send({ type: signal?.aborted ? "not_handed" : "handed", id: handed, session });
       if (reply.status === 200) return { title: reply.body.title, output: reply.body.output, metadata: {} };
       why = refusal(reply).message;
@@ -368,8 +369,7 @@ async function server(ctx) {
   if ((claims.get(directory) ?? instance) !== instance) return {}; // no directory is served twice
   for (const [map, value] of [[directories, entry], [claims, instance]]) map.set(directory, value);
   lastContext = ctx; // a host on its way out initialises its plugins once more: that is no new opening unless it lasts
-  if (closing) later(2000, () => directories.has(directory) && awaken());
-  else awaken();
+  if (closing) later(2000, () => directories.has(directory) && awaken()); else awaken();
   const childHooks = {
     event: ({ event }) => guarded(() => onEvent(directory, event)),
     "tool.execute.before": async (input, { args }) => { guardTask(directory, input, args); guardShell(input, args); },

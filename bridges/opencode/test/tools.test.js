@@ -87,6 +87,84 @@ test("aborting a waiting read closes its request and confirms nothing", async (t
   assert.equal(daemon.calls.length, 1);
 });
 
+/** A daemon that wants to know whether `src/a.rs` may be edited before it writes. */
+function writesOnceAllowed(daemon) {
+  daemon.onTool = ({ allowed }) => ({ status: 200, body: allowed
+    ? { title: "applied", output: "written", handed: "apply:7" } : { title: "asks", output: "not yet", asks: ["src/a.rs", "b.md"] } });
+}
+const apply = (hooks, context) => hooks.tool.delegation_apply.execute({ id: "brave" }, context);
+
+test("edits are asked for as the host's own tools ask, and written once they are allowed", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  writesOnceAllowed(daemon);
+  const asked = [];
+  const context = { ...toolContext(), token: 1, async ask(input) { asked.push([this.token, input, daemon.calls.length]); } };
+  assert.deepEqual(await apply(hooks, context), { title: "applied", output: "written", metadata: {} });
+  const input = { permission: "edit", patterns: ["src/a.rs", "b.md"], always: ["*"], metadata: { filepath: "src/a.rs, b.md" } };
+  assert.deepEqual(asked, [[1, input, 1]]);
+  assert.deepEqual(daemon.calls.map(({ url, body }) => [url, body.args, body.allowed]), [
+    ["/v1/tools/apply", { id: "brave" }, undefined], ["/v1/tools/apply", { id: "brave" }, true],
+  ]);
+  assert.deepEqual(await daemon.message("handed"), { type: "handed", id: "apply:7", session: "ses_root" });
+});
+
+test("what the person or the rules do not allow is not written, and the model hears why", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  writesOnceAllowed(daemon);
+  for (const ask of [async () => { throw new Error("Leave b.md alone."); }, () => { throw new Error("Leave b.md alone."); }]) {
+    const answer = await apply(hooks, { ...toolContext(), ask });
+    assert.equal(answer, "Nothing was written: these edits were not allowed. Leave b.md alone.");
+  }
+  assert.ok(daemon.calls.every(({ body }) => !body.allowed));
+  await daemon.settled();
+  assert.equal(daemon.ofType("handed").length, 0);
+});
+
+test("a host that can't ask lets edits pass", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  writesOnceAllowed(daemon);
+  assert.equal((await apply(hooks, toolContext())).output, "written");
+});
+
+test("a call that is aborted while the person is asked writes nothing", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  writesOnceAllowed(daemon);
+  const abort = new AbortController();
+  let asked;
+  const asking = new Promise((resolve) => { asked = resolve; });
+  const answer = apply(hooks, { ...toolContext(abort.signal), ask: () => { asked(); return new Promise(() => {}); } });
+  await asking;
+  abort.abort();
+  assert.match(await answer, /^Nothing was written/);
+  assert.equal(daemon.calls.length, 1);
+});
+
+test("aborting an apply under way closes its request, which has it taken back", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  const abort = new AbortController();
+  daemon.onTool = () => new Promise(() => {});
+  const answer = apply(hooks, toolContext(abort.signal));
+  const call = await daemon.until(({ calls }) => calls[0]);
+  abort.abort();
+  await call.closed;
+  await answer;
+  await daemon.settled();
+  assert.equal(daemon.calls.length, 1);
+  assert.equal(daemon.ofType("handed").length, 0);
+});
+
+test("an apply that was aborted when its answer came was not handed over", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  const abort = new AbortController();
+  writesOnceAllowed(daemon);
+  const context = { ...toolContext(abort.signal), ask: async () => {} };
+  const answered = daemon.onTool;
+  daemon.onTool = (body) => { if (body.allowed) queueMicrotask(() => abort.abort()); return answered(body); };
+  await apply(hooks, context);
+  await daemon.settled();
+  assert.equal(daemon.ofType("handed").length, 0);
+});
+
 test("a tool call makes the process the session's owner", async (t) => {
   const { daemon, hooks } = await connected(t);
   await delegate(hooks);

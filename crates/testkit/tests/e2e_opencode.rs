@@ -217,3 +217,73 @@ async fn the_terminal_ui_takes_a_prompt_and_shows_the_answer() {
     tui.keys("\x03").unwrap();
     tui.ended(LIMIT).await.unwrap();
 }
+
+/// A tool of a plugin that asks for an edit, and tells what came of it.
+const ASKING: &str = r#"export default { id: "asking", server: async () => ({ tool: { edit_asked: {
+  description: "Asks", args: {},
+  async execute(_, context) {
+    const asked = { permission: "edit", patterns: ["src/a.rs"], always: ["*"], metadata: { filepath: "src/a.rs" } };
+    return await context.ask(asked).then(() => "passed", (error) => `refused: ${error?.message ?? error}`);
+  },
+} } }) };"#;
+
+/// The bridge asks so before changes are applied: by the rules of the calling agent, else by the person.
+#[tokio::test]
+async fn a_tool_of_a_plugin_can_ask_for_an_edit() {
+    let sandbox = Sandbox::new().await.unwrap();
+    sandbox.plugin("asking.js", ASKING).unwrap();
+    for rule in ["allow", "ask", "deny"] {
+        let front = format!("mode: primary\ndescription: x\npermission:\n  edit: {rule}");
+        sandbox.agent(rule, &front, "You are asked.").unwrap();
+    }
+    let server = Serve::start(&sandbox).await.unwrap();
+    let events = server.events().await.unwrap();
+    // The turn ends whatever is said; gives what the tool has told its model.
+    let told = async |agent: &str, reply: Option<(&str, Option<&str>)>| {
+        let session = server.create("Asks").await.unwrap();
+        let script = Script::new()
+            .call("edit_asked", &json!({}))
+            .step()
+            .say("went on");
+        let body = json!({"agent": agent, "parts": [{"type": "text", "text": script.to_string()}]});
+        let before = events.all().len();
+        server.prompt_async_with(&session.id, &body).await.unwrap();
+        if let Some((reply, message)) = reply {
+            let asked = |event: &serde_json::Value| {
+                event["type"] == "permission.asked"
+                    && event["properties"]["sessionID"] == session.id.as_str()
+            };
+            let ask = events.wait_for("the ask", LIMIT, asked).await.unwrap();
+            let ask = &ask["properties"];
+            assert_eq!(
+                (&ask["permission"], &ask["patterns"]),
+                (&json!("edit"), &json!(["src/a.rs"]))
+            );
+            let id = ask["id"].as_str().unwrap();
+            server.reply(id, reply, message).await.unwrap();
+        }
+        events.idle(&session.id, before, LIMIT).await.unwrap();
+        let messages = server.messages(&session.id).await.unwrap();
+        assert_eq!(messages.last().unwrap().text(), "went on");
+        let tool = messages.iter().find_map(|m| m.parts_of("tool").next());
+        tool.unwrap()["state"]["output"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(told("allow", None).await, "passed");
+    let denied = told("deny", None).await;
+    assert!(
+        denied.starts_with("refused: The user has specified a rule which prevents you"),
+        "{denied}"
+    );
+    assert_eq!(told("ask", Some(("once", None))).await, "passed");
+    let refused = told("ask", Some(("reject", None))).await;
+    assert_eq!(
+        refused,
+        "refused: The user rejected permission to use this specific tool call."
+    );
+    let refused = told("ask", Some(("reject", Some("Leave it.")))).await;
+    assert!(refused.contains("Leave it."), "{refused}");
+    assert!(server.permissions().await.unwrap().is_empty());
+}
