@@ -49,6 +49,12 @@ pub(crate) enum Command {
     Retry(Retry),
     /// Have an agent work in the background, without any window of OpenCode
     Run(Work),
+    /// Show what a write-capable delegation has changed, as a patch
+    Diff(Diff),
+    /// Bring a delegation's changes into your working tree, or take them out again
+    Apply(Apply),
+    /// Throw a delegation's worktree away; its patch and its result stay
+    Discard(Discard),
     /// Mend what crashes, restored backups and moved files have left; no result is ever deleted
     Gc(Gc),
     /// Run, start, stop or look at the daemon
@@ -290,12 +296,70 @@ pub(crate) struct Work {
     /// Print the answer as it comes, and exit with 0 only if it is complete
     #[arg(long, short)]
     pub(crate) wait: bool,
+    /// Begin with the changes of this delegation, where the agent changes files
+    #[arg(long, value_name = "ID")]
+    pub(crate) from: Option<String>,
     /// Stop it after so many minutes of work, 0 for never
     #[arg(long, value_name = "MINUTES")]
     pub(crate) timeout: Option<f64>,
     /// OpenCode's program, if it is not the one on PATH
     #[arg(long, value_name = "PATH")]
     pub(crate) opencode: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The delegation, by any unique beginning
+    pub(crate) id: String,
+    /// Only these files and folders
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<std::path::PathBuf>,
+    /// Only the changed files, with the lines added and removed
+    #[arg(long)]
+    pub(crate) stat: bool,
+    /// Look in all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// The delegation, by any unique beginning
+    pub(crate) id: String,
+    /// Only these files and folders
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<std::path::PathBuf>,
+    /// Write files with conflicts too, with both sides marked
+    #[arg(long)]
+    pub(crate) markers: bool,
+    /// Take out again what was applied last
+    #[arg(long, conflicts_with_all = ["paths", "markers"])]
+    pub(crate) undo: bool,
+    /// Only say what would be written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Look in all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `discard`.
+#[derive(Debug, Args)]
+pub(crate) struct Discard {
+    /// The delegation, by any unique beginning
+    pub(crate) id: String,
+    /// Also what is in no patch
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Look in all projects, not only the current directory's
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) json: Json,
 }
@@ -420,6 +484,24 @@ mod tests {
             "cancel a b",
             "cancel --all --all-projects",
             "cancel --session s",
+        ] {
+            parse(&format!("brigade {line}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_undone_is_undone_whole() {
+        use clap::error::ErrorKind::ArgumentConflict;
+        for line in ["apply a --undo src", "apply a --undo --markers"] {
+            let error = parse(&format!("brigade {line}")).unwrap_err();
+            assert_eq!(error, ArgumentConflict, "{line}");
+        }
+        for line in [
+            "apply a --undo --dry-run",
+            "apply a src/x.rs docs --markers --json",
+            "diff a --stat src",
+            "discard a --force",
+            "run -a general --from brave-amber-otter x",
         ] {
             parse(&format!("brigade {line}")).unwrap();
         }

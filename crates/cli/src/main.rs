@@ -2,13 +2,16 @@
 
 mod args;
 mod bridge;
+mod changes;
 mod commands;
 mod context;
 mod error;
 mod format;
 mod host;
 mod output;
+mod pager;
 mod panel;
+mod patch;
 mod plot;
 mod screen;
 mod since;
@@ -79,6 +82,9 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), CliErro
         Command::Send(args) => commands::send::run(args, context).await,
         Command::Retry(args) => commands::retry::run(args, context).await,
         Command::Run(args) => commands::run::run(args, context).await,
+        Command::Diff(args) => commands::diff::run(args, context).await,
+        Command::Apply(args) => commands::apply::run(args, context).await,
+        Command::Discard(args) => commands::discard::run(args, context).await,
         Command::Gc(args) => commands::gc::run(args, context).await,
         Command::Daemon(command) => commands::daemon::control(&command, context).await,
         Command::Completions(args) => commands::completions::run(&args, context),

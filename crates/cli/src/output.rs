@@ -27,6 +27,8 @@ pub(crate) enum Tone {
     Good,
     /// Under way.
     Busy,
+    /// Taken out.
+    Removed,
     /// To be looked at.
     Warn,
     /// Wrong.
@@ -52,6 +54,7 @@ impl Tone {
             Tone::Faint => Style::new().dimmed(),
             Tone::Good => AnsiColor::Green.on_default(),
             Tone::Busy => AnsiColor::Cyan.on_default(),
+            Tone::Removed => AnsiColor::Red.on_default(),
             Tone::Warn => AnsiColor::Yellow.on_default(),
             Tone::Bad => AnsiColor::Red.on_default().bold(),
         }

@@ -8,11 +8,13 @@ mod connect;
 mod error;
 mod handshake;
 mod launch;
+mod patch;
 mod request;
 mod sse;
 
 pub use connect::{Connector, StartPolicy};
 pub use error::ClientError;
 pub use handshake::{Handshake, NoHandshake};
+pub use patch::Patch;
 pub use request::Client;
 pub use sse::Events;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use brigade_os::paths::Dirs;
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::{Batch, Down, Host, Register, Registered};
+use brigade_protocol::changes::{Apply, ApplyReport, DiffQuery, Discard, Discarded};
 use brigade_protocol::daemon::{
     EventsQuery, Hello, LogLevel, LoggedEvent, SetLogLevel, Status, Stop, Welcome,
 };
@@ -23,13 +24,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::connect::wait_gone;
-use crate::{ClientError, Connector, Events, StartPolicy};
+use crate::{ClientError, Connector, Events, Patch, StartPolicy};
 
 /// How long the daemon may take for an answer. A tool's call may take longer: it waits for work.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The same where a server may have to be brought up for it: with the registry of packages out of reach that takes
 /// minutes.
 const STARTING: Duration = Duration::from_secs(330);
+/// The same where files are compared, copied and written, which in a large tree takes long.
+const WRITING: Duration = Duration::from_secs(1_800);
 /// How often a request is sent again to the next daemon.
 const REPEATS: u32 = 3;
 /// Longest ID that is sent, in bytes.
@@ -304,6 +307,38 @@ impl Client {
     pub async fn retry(&self, id: &str, scope: &Scope) -> Result<Retried, ClientError> {
         let path = fill(paths::DELEGATION_RETRY, "{id}", id)?;
         self.post(&path, scope, STARTING).await
+    }
+
+    /// What a delegation has changed, as a patch; `id` may be a unique prefix. It comes piece by piece: a patch may
+    /// be large.
+    ///
+    /// # Errors
+    /// When there is none or are several of that prefix, it has no patch, or the daemon can't be reached.
+    pub async fn diff(&self, id: &str, query: &DiffQuery) -> Result<Patch, ClientError> {
+        let path = fill(paths::DELEGATION_DIFF, "{id}", id)?;
+        let request = self.request(Method::GET, &path).query(query);
+        Ok(Patch::new(&path, self.ask(request).await?))
+    }
+
+    /// Brings a delegation's changes into a tree, or takes them out again; `id` may be a unique prefix. Dropping the
+    /// future hangs up, and the daemon then takes back what it has written so far: nothing is left half done.
+    ///
+    /// # Errors
+    /// When there is none or are several of that prefix, it is refused, or the daemon can't be reached. A conflict is
+    /// an answer.
+    pub async fn apply(&self, id: &str, apply: &Apply) -> Result<ApplyReport, ClientError> {
+        let path = fill(paths::DELEGATION_APPLY, "{id}", id)?;
+        self.post(&path, apply, WRITING).await
+    }
+
+    /// Throws a delegation's worktree away; `id` may be a unique prefix. Its patch stays.
+    ///
+    /// # Errors
+    /// When there is none or are several of that prefix, it has no worktree, or the daemon can't be reached. That it
+    /// stays since it holds what is in no patch is an answer.
+    pub async fn discard(&self, id: &str, discard: &Discard) -> Result<Discarded, ClientError> {
+        let path = fill(paths::DELEGATION_DISCARD, "{id}", id)?;
+        self.post(&path, discard, WRITING).await
     }
 
     /// Work from the shell.

@@ -1,8 +1,11 @@
 //! One module per command.
 
+pub(crate) mod apply;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod daemon;
+pub(crate) mod diff;
+pub(crate) mod discard;
 pub(crate) mod doctor;
 pub(crate) mod gate;
 pub(crate) mod gc;

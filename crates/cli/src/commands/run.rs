@@ -38,7 +38,7 @@ pub(crate) async fn run(args: Work, context: &mut Context) -> Result<(), CliErro
     };
     let client = context.client().await?;
     let asked = Run {
-        from: None,
+        from: args.from,
         host: host.clone(),
         directory: directory()?.to_string_lossy().into_owned(),
         agent: args.agent,

@@ -2,7 +2,9 @@
 
 use brigade_core::delegation::span;
 use brigade_core::id::DelegationId;
-use brigade_core::text::line::one_line;
+use brigade_core::text::changes::diffstat;
+use brigade_core::text::line::{one_line, size};
+use brigade_protocol::changes::{AppliedEntry, WorktreeDetails};
 use brigade_protocol::delegations::{AttemptEntry, Details};
 
 use crate::args::Show;
@@ -10,6 +12,7 @@ use crate::context::{Context, Now, scope};
 use crate::error::CliError;
 use crate::format::{clock, count, dollars, moment};
 use crate::output::{Output, Tone, harmless};
+use crate::patch::painted_stat;
 
 pub(crate) async fn run(args: Show, context: &mut Context) -> Result<(), CliError> {
     let scope = scope(args.all)?;
@@ -44,6 +47,9 @@ fn print(out: &mut Output, details: &Details, now: &Now) -> Result<(), CliError>
             out.line(format!("  {text}").trim_end())?;
         }
     }
+    if let Some(worktree) = &details.worktree {
+        print_worktree(out, worktree, &summary.id, now)?;
+    }
     if !details.attempts.is_empty() {
         section(out, "Attempts")?;
         for attempt in &details.attempts {
@@ -76,6 +82,87 @@ fn print(out: &mut Output, details: &Details, now: &Now) -> Result<(), CliError>
         }
     }
     Ok(())
+}
+
+/// What a write-capable one works in, and what came of it.
+fn print_worktree(
+    out: &mut Output,
+    worktree: &WorktreeDetails,
+    id: &DelegationId,
+    now: &Now,
+) -> Result<(), CliError> {
+    section(out, "Worktree")?;
+    let state = match worktree.bytes {
+        0 => worktree.state.clone(),
+        bytes => format!("{}, {}", worktree.state, size(bytes)),
+    };
+    let single = |name, value: Option<String>| value.map(|value| (name, value));
+    let fields = [
+        single("State", Some(state)),
+        single("Files", Some(worktree.directory.clone())),
+        single("Taken from", Some(worktree.top.clone())),
+        single(
+            "Began with",
+            worktree.from.as_ref().map(ToString::to_string),
+        ),
+        single(
+            "Confined",
+            worktree.confinement.as_ref().map(ToString::to_string),
+        ),
+        single("Setup", worktree.setup.clone()),
+    ];
+    let left_out = worktree
+        .left_out
+        .iter()
+        .map(|what| ("Left out", what.clone()));
+    for (name, value) in fields.into_iter().flatten().chain(left_out) {
+        let name = out.paint(Tone::Faint, &format!("{name:<10}"));
+        out.line(&format!("  {name} {}", line(&value)))?;
+    }
+    if let Some(changes) = &worktree.changes {
+        section(out, "Changes")?;
+        for text in painted_stat(out, &diffstat(changes)).lines() {
+            out.line(&format!(" {text}"))?;
+        }
+        for beside in &changes.beside {
+            out.line(&format!("  not in the patch: {}", line(beside)))?;
+        }
+        if !changes.is_empty() {
+            let next = format!("  brigade diff {id} shows them, brigade apply {id} brings them in");
+            let next = out.paint(Tone::Faint, &next);
+            out.line(&next)?;
+        }
+    }
+    if !worktree.applies.is_empty() {
+        section(out, "Applied")?;
+        for entry in &worktree.applies {
+            let at = out.paint(Tone::Faint, &moment(entry.at, &now.zone));
+            out.line(&format!("  {at}  {}", line(&applied(entry))))?;
+        }
+    }
+    Ok(())
+}
+
+/// An apply in words.
+fn applied(entry: &AppliedEntry) -> String {
+    let what = match entry.state.as_str() {
+        "applied" => "applied",
+        "undone" => "applied, and taken out again",
+        "rolled_back" => "cut off, and taken back",
+        "writing" => "being written",
+        other => other,
+    };
+    let part = if entry.whole { "" } else { ", not all of it" };
+    let by = match entry.by.as_str() {
+        "model" => "the model",
+        "person" => "you",
+        other => other,
+    };
+    format!(
+        "{what}: {} in {}{part}, by {by}",
+        count(entry.files, "file"),
+        entry.top
+    )
 }
 
 /// The fields that have something to say.
@@ -185,19 +272,55 @@ fn line(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::changes::tests::three_changes;
     use crate::commands::list::tests::{at, now, summary};
-    use brigade_core::delegation::State;
+    use brigade_core::delegation::{Confinement, State};
     use brigade_protocol::delegations::{Refused, TimelineEntry, ToolUse};
 
-    #[test]
-    fn details_show_what_there_is() {
-        let mut row = summary("agile-red-fox", State::Complete);
+    /// Everything about a write-capable one.
+    pub(crate) fn details(state: State) -> Details {
+        Details {
+            worktree: Some(WorktreeDetails {
+                directory: "/home/x/worktrees/agile-red-fox/tree".into(),
+                top: "/home/x/project".into(),
+                state: "ready".into(),
+                bytes: 12_300_000,
+                from: Some("brave-amber-otter".parse().unwrap()),
+                confinement: Some(Confinement::Kernel { abi: 5 }),
+                left_out: vec!["vendor/x: a submodule\u{1b}[2J".into()],
+                setup: Some("npm ci: done in 12s".into()),
+                changes: Some(three_changes()),
+                applies: vec![
+                    AppliedEntry {
+                        at: at(200),
+                        top: "/home/x/project".into(),
+                        state: "undone".into(),
+                        files: 3,
+                        whole: true,
+                        by: "model".into(),
+                    },
+                    AppliedEntry {
+                        at: at(300),
+                        top: "/home/x/project".into(),
+                        state: "applied".into(),
+                        files: 1,
+                        whole: false,
+                        by: "person".into(),
+                    },
+                ],
+            }),
+            ..read_only(state)
+        }
+    }
+
+    fn read_only(state: State) -> Details {
+        let mut row = summary("agile-red-fox", state);
         row.progress.tokens_in = 12_000;
         row.progress.tokens_out = 800;
         row.progress.cost = 0.0123;
-        let details = Details {
+        Details {
             summary: row,
             prompt: "Find where tokens are checked.\n\nName files.\u{1b}[31m".into(),
             child: Some("ses_child".into()),
@@ -261,9 +384,22 @@ mod tests {
                     detail: "attempt 1".into(),
                 },
             ],
-        };
+        }
+    }
+
+    #[test]
+    fn details_show_what_there_is() {
         let (mut out, printed) = Output::memory(None);
-        print(&mut out, &details, &now()).unwrap();
+        print(&mut out, &read_only(State::Complete), &now()).unwrap();
+        insta::assert_snapshot!(printed());
+    }
+
+    #[test]
+    fn a_worktree_is_shown_with_what_was_changed_and_applied() {
+        let details = details(State::Complete);
+        let worktree = details.worktree.unwrap();
+        let (mut out, printed) = Output::memory(None);
+        print_worktree(&mut out, &worktree, &details.summary.id, &now()).unwrap();
         insta::assert_snapshot!(printed());
     }
 }

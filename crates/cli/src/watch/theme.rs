@@ -23,6 +23,7 @@ impl Theme {
             Tone::Faint => style.add_modifier(Modifier::DIM),
             Tone::Good => painted(Color::Green),
             Tone::Busy => painted(Color::Cyan),
+            Tone::Removed => painted(Color::Red),
             Tone::Warn => painted(Color::Yellow),
             Tone::Bad => painted(Color::Red).add_modifier(Modifier::BOLD),
         }
