@@ -4,8 +4,9 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use brigade_client::Client;
-use brigade_core::delegation::State;
-use brigade_core::id::SessionId;
+use brigade_core::delegation::{Changes, State};
+use brigade_core::id::{DelegationId, SessionId};
+use brigade_core::text::line::one_line;
 use brigade_protocol::bridge::Host;
 use brigade_protocol::delegations::Scope;
 use brigade_protocol::run::{Begun, Run};
@@ -27,6 +28,7 @@ struct Ended {
     reason: String,
     artifact: String,
     text: String,
+    changes: Option<Changes>,
 }
 
 pub(crate) async fn run(args: Work, context: &mut Context) -> Result<(), CliError> {
@@ -58,7 +60,11 @@ pub(crate) async fn run(args: Work, context: &mut Context) -> Result<(), CliErro
         context.out.line(begun.id.as_str())?;
         let id = &begun.id;
         remark(&format!(
-            "(it works in the background: brigade read {id} --follow, brigade cancel {id})"
+            "(it works in the background: brigade read {id} --follow, brigade cancel {id}{})",
+            match begun.worktree {
+                Some(_) => format!("; once it has ended: brigade diff {id}, brigade apply {id}"),
+                None => String::new(),
+            }
         ));
         return Ok(());
     }
@@ -81,6 +87,9 @@ pub(crate) async fn run(args: Work, context: &mut Context) -> Result<(), CliErro
         context.out.json(&ended)?;
     } else {
         remark(&format!("({state}: {}; {})", ended.reason, ended.artifact));
+        if let Some(changes) = &ended.changes {
+            remark(&changed(&ended.begun.id, changes));
+        }
     }
     if state == State::Complete {
         Ok(())
@@ -160,10 +169,37 @@ fn tell(begun: &Begun) {
             begun.withheld.join("; ")
         ));
     }
-    if !begun.open.is_empty() {
-        let open = begun.open.join("; ");
-        remark(&format!("(read-only by rule; it may still use: {open})"));
+    let open = begun.open.join("; ");
+    match &begun.worktree {
+        None if !open.is_empty() => {
+            remark(&format!("(read-only by rule; it may still use: {open})"));
+        }
+        None => {}
+        Some(worktree) => {
+            let with = match &worktree.from {
+                Some(from) => format!(" with the changes of {from}"),
+                None => String::new(),
+            };
+            let top = &worktree.top;
+            remark(&format!(
+                "({id} works in a copy of {top}{with}; your own files stay as they are)"
+            ));
+            for what in &worktree.left_out {
+                remark(&format!("(not in the copy: {})", one_line(what, 300)));
+            }
+            if !open.is_empty() {
+                remark(&format!("(not held inside of it: {open})"));
+            }
+        }
     }
+}
+
+/// What a write-capable one has changed, and what to do with it.
+fn changed(id: &DelegationId, changes: &Changes) -> String {
+    if changes.is_empty() {
+        return "(it has changed nothing)".to_owned();
+    }
+    format!("({changes}: brigade diff {id} shows that, brigade apply {id} brings it in)")
 }
 
 /// Follows it to its end, over the daemon's own, and prints its answer unless it is to be quiet.
@@ -194,10 +230,38 @@ async fn wait(
     .await?;
     let mut begun = begun.clone();
     begun.state = end.state;
+    let changes = match begun.worktree {
+        Some(_) => {
+            let worktree = client.show(id, &Scope::default()).await?.worktree;
+            worktree.and_then(|worktree| worktree.changes)
+        }
+        None => None,
+    };
     Ok(Ended {
         begun,
         reason: end.reason,
         artifact: end.artifact,
         text: screen.told(),
+        changes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::changes::tests::three_changes;
+
+    #[test]
+    fn what_was_changed_is_told_with_what_to_do() {
+        let id = "agile-red-fox".parse().unwrap();
+        assert_eq!(
+            changed(&id, &three_changes()),
+            "(3 files changed, +9 -3: brigade diff agile-red-fox shows that, brigade apply agile-red-fox brings it in)"
+        );
+        let nothing = Changes {
+            files: 0,
+            ..three_changes()
+        };
+        assert_eq!(changed(&id, &nothing), "(it has changed nothing)");
+    }
 }

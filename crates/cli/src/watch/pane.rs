@@ -42,6 +42,7 @@ struct MadeOf {
     width: usize,
     revision: Option<u64>,
     detailed: (usize, usize, u64, u64),
+    changed: Option<String>,
     failed: Option<String>,
 }
 
@@ -72,6 +73,7 @@ impl Pane {
                     progress.refused,
                 )
             }),
+            changed: details.and_then(changed),
             failed: open.and_then(|open| open.failed.clone()),
         };
         self.height = height;
@@ -121,6 +123,19 @@ impl Pane {
         self.top = self.top.saturating_add_signed(by).min(self.last());
         self.at_end = by > 0 && self.top == self.last();
     }
+}
+
+/// What a write-capable one has changed, in a line, and how it stands with that.
+fn changed(details: &Details) -> Option<String> {
+    let worktree = details.worktree.as_ref()?;
+    let changes = worktree.changes.as_ref()?;
+    let id = &details.summary.id;
+    let last = worktree.applies.last().map(|entry| entry.state.as_str());
+    Some(match last {
+        _ if changes.is_empty() => changes.to_string(),
+        Some("applied") => format!("{changes}; applied"),
+        _ => format!("{changes}; brigade diff {id}, brigade apply {id}"),
+    })
 }
 
 struct Page<'a> {
@@ -234,6 +249,7 @@ impl Page<'_> {
             "Refused",
             (progress.refused > 0).then(|| count(progress.refused, "permission ask")),
         );
+        fact("Changes", details.and_then(changed));
         fact("Session", row.session.clone());
         fact("Artifact", row.artifact.clone());
         let faint = self.theme.of(Tone::Faint);

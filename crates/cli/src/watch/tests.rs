@@ -162,6 +162,32 @@ fn at_work(size: (u16, u16)) -> Model {
 }
 
 #[test]
+fn what_was_changed_is_told_in_a_line() {
+    let mut read = model((100, 40));
+    let Event::Detailed(id, Ok(mut changed)) = details(NAMES[0]) else {
+        panic!("they are details");
+    };
+    changed.worktree = crate::commands::show::tests::details(State::Complete).worktree;
+    update(&mut read, Event::Rested(id.clone()));
+    press(&mut read, KeyCode::Enter);
+    press(&mut read, KeyCode::Char('2'));
+    update(&mut read, Event::Detailed(id.clone(), Ok(changed.clone())));
+    let shown = screen(&mut read, false).backend().to_string();
+    assert!(
+        shown.contains("Changes  3 files changed, +9 -3; applied"),
+        "{shown}"
+    );
+    // What is applied, or undone, elsewhere is seen at once.
+    changed.worktree.as_mut().unwrap().applies.clear();
+    update(&mut read, Event::Detailed(id, Ok(changed)));
+    let shown = screen(&mut read, false).backend().to_string();
+    assert!(
+        shown.contains("+9 -3; brigade diff brave-amber-otter, brigade apply"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn the_screen_is_as_wide_as_it_may_be() {
     for size in [(40, 20), (80, 24), (140, 40)] {
         let terminal = screen(&mut at_work(size), true);

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests may")]
 
 mod alone;
+mod changes;
 mod common;
 #[cfg(target_os = "linux")]
 mod confine;
