@@ -19,6 +19,9 @@ pub(crate) trait Processes: Send + Sync {
     /// The living ones in whose environment this variable is set.
     fn marked(&self, variable: &'static str) -> BoxFuture<'static, Vec<Marked>>;
 
+    /// A variable of the environment that it was started with, where the system tells.
+    fn variable(&self, process: &ProcessId, name: &str) -> Option<String>;
+
     /// Ends a process of our own; one that is gone already is left at that.
     fn end(&self, process: &ProcessId, how: End) -> io::Result<()>;
 }
@@ -46,6 +49,10 @@ impl Processes for SystemProcesses {
     fn marked(&self, variable: &'static str) -> BoxFuture<'static, Vec<Marked>> {
         let looking = tokio::task::spawn_blocking(|| marked(variable));
         looking.map(Result::unwrap_or_default).boxed()
+    }
+
+    fn variable(&self, process: &ProcessId, name: &str) -> Option<String> {
+        process.variable(name)?.into_string().ok()
     }
 
     fn end(&self, process: &ProcessId, how: End) -> io::Result<()> {

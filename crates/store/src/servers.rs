@@ -16,7 +16,7 @@ pub struct ServerRow {
     pub process: Option<String>,
     /// The loopback port it listens on.
     pub port: u16,
-    /// The password of its API.
+    /// The password of its API; empty where the process's environment tells it.
     pub password: String,
     /// Whose sessions it serves: the digest of HOME and XDG folders.
     pub host: String,

@@ -28,8 +28,8 @@ pub use message::{Message, MessageError, MessageInfo, Part, PartTime, Tokens, To
 pub use observe::{Observer, Progress};
 pub use report::{AbortVerdict, DriveOutcome, Ended, Fenced, Refusal, RunLog, RunSpec, Signal};
 pub use server::{
-    Gate, LINGER, Launcher, SESSION_MARK, ServeLauncher, ServerSpec, WORKER, credentials, lasting,
-    listens, open_directory,
+    Gate, LINGER, Launcher, PASSWORD, SESSION_MARK, ServeLauncher, ServerSpec, WORKER, credentials,
+    lasting, listens, open_directory,
 };
 pub use transport::{Method, Reply, Request, Transport, TransportError};
 pub use types::{

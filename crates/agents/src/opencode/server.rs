@@ -28,6 +28,8 @@ const OPEN: Duration = Duration::from_secs(120);
 pub const WORKER: &str = "BRIGADE_WORKER";
 /// How long a server without a daemon stays, in milliseconds.
 pub const LINGER: &str = "BRIGADE_LINGER_MS";
+/// The password of a server's API.
+pub const PASSWORD: &str = "OPENCODE_SERVER_PASSWORD";
 /// What marks the shells of children, by their session.
 pub const SESSION_MARK: &str = "BRIGADE_SESSION";
 
@@ -137,7 +139,7 @@ impl Launcher for ServeLauncher {
         let own = [
             (WORKER, spec.id.clone()),
             (LINGER, spec.linger.as_millis().to_string()),
-            ("OPENCODE_SERVER_PASSWORD", spec.password.clone()),
+            (PASSWORD, spec.password.clone()),
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value));
         let mut variables = spec.variables.clone();

@@ -129,16 +129,31 @@ fn nothing_outside_can_be_changed_by_any_way() {
         "mv files/open files/other",
         "ln -sf ../out/file files/open",
         "ln files/closed in/taken",
+        "mknod in/disk b 8 0",
+        "mknod in/memory c 1 1",
     ] {
         let output = place.sh(script);
         assert!(!output.status.success(), "{script}");
         let said = String::from_utf8(output.stderr).unwrap();
         // Linking and moving across the border looks as if the other side were another disk.
-        let refused = ["Permission denied", "cross-device"];
+        let refused = ["Permission denied", "cross-device", "not permitted"];
         let refused = refused.iter().any(|words| said.contains(words));
         assert!(refused, "{script}: {said}");
         assert_eq!(place.all(), before, "{script}");
     }
+}
+
+#[test]
+fn an_administrators_power_is_left_outside() {
+    let Some(place) = Place::new() else { return };
+    let output = place.sh("grep CapEff /proc/self/status; cat /proc/$PPID/environ");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let power = said.lines().next().unwrap().split_whitespace().nth(1);
+    let power = u64::from_str_radix(power.unwrap(), 16).unwrap();
+    // Ownership, modes and access to files, users, signals, low ports: the first eleven but for three.
+    assert_eq!(power & !0b100_1111_1011, 0, "{power:x}");
+    assert!(!output.status.success(), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 #[test]

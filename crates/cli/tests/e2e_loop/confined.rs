@@ -47,6 +47,8 @@ fn attacks(sandbox: &Sandbox, victim: u32) -> Vec<(&'static str, String)> {
         ("tmp", format!("echo x > {root}/evil")),
         ("kill", format!("kill -9 {victim}")),
         ("kill daemon", format!("kill -9 {daemon}")),
+        ("environment", format!("cat /proc/{victim}/environ")),
+        ("memory", format!("head -c 1 /proc/{victim}/mem")),
         ("cancel", format!("{brigade} cancel --all")),
         ("stop", format!("{brigade} daemon stop")),
         ("gc", format!("{brigade} gc")),

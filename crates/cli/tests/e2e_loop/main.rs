@@ -8,6 +8,8 @@ mod delivery;
 mod gc;
 mod hosts;
 mod killed_daemon;
+#[cfg(target_os = "linux")]
+mod own_server;
 mod reading;
 mod run;
 mod servers;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use brigade_agents::opencode::Transport;
+use brigade_agents::opencode::{PASSWORD, Transport};
 use brigade_os::process::{End, ProcessId};
 use brigade_store::StoreError;
 use tokio::sync::Notify;
@@ -49,7 +49,9 @@ impl Servers {
                     continue;
                 }
             };
-            let transport = match parts.launcher.reach(row.port, &row.password) {
+            let told = parts.hub.processes().variable(&process, PASSWORD);
+            let password = told.unwrap_or(row.password);
+            let transport = match parts.launcher.reach(row.port, &password) {
                 Ok(transport) => transport,
                 Err(error) => {
                     tracing::error!(server = %row.id, %error, "a server of our own can't be reached; it will end by itself");

@@ -123,11 +123,18 @@ impl Servers {
         profile: &Profile,
     ) -> Result<(ProcessId, Arc<dyn Transport>), String> {
         let parts = &self.0.parts;
+        let password = format!("{:032x}", rand::random::<u128>());
         let mut row = ServerRow {
             id: id.to_owned(),
             process: None,
             port: free_port().map_err(|error| format!("no free port: {error}"))?,
-            password: format!("{:032x}", rand::random::<u128>()),
+            // What is confined can read the store, and must not come by the orders of a server that is not. It can't
+            // read another process's environment.
+            password: if ProcessId::SHOWS_ENVIRONMENT {
+                String::new()
+            } else {
+                password.clone()
+            },
             host: environment.host.clone(),
             executable: environment.executable.display().to_string(),
             profile: profile.to_string(),
@@ -143,7 +150,7 @@ impl Servers {
             executable: environment.executable.clone(),
             variables,
             port: row.port,
-            password: row.password.clone(),
+            password: password.clone(),
             linger: parts.config.linger.unwrap_or(ALONE),
             log: self.log(id),
             confine: profile.confine(&self.own_folder(id), &parts.writable),
@@ -176,7 +183,7 @@ impl Servers {
             failpoint::pass("server-begun");
             let transport = parts
                 .launcher
-                .reach(row.port, &row.password)
+                .reach(row.port, &password)
                 .map_err(|error| error.to_string())?;
             self.listens(process, &*transport, &spec.log).await?;
             Ok(transport)

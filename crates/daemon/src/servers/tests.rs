@@ -85,6 +85,10 @@ impl Processes for World {
         futures::future::ready(Vec::new()).boxed()
     }
 
+    fn variable(&self, _process: &ProcessId, _name: &str) -> Option<String> {
+        None
+    }
+
     fn end(&self, process: &ProcessId, _how: End) -> io::Result<()> {
         self.alive.send_modify(|alive| {
             alive.remove(process);
@@ -315,6 +319,12 @@ async fn each_worktree_has_a_server_that_can_write_there_alone() {
     let open = rig.ready(&reader).await;
     assert!(first != second && first != open && second != open);
     assert_eq!(rig.ready(&one).await, first, "asked again it is the same");
+    // What one of them can read must not give it power over another.
+    let password = rig.launched(open).password;
+    assert_eq!(password.len(), 32);
+    for row in rig.store.servers().await.unwrap() {
+        assert_eq!(row.password.is_empty(), ProcessId::SHOWS_ENVIRONMENT);
+    }
     let confine = rig.launched(first).confine.unwrap();
     let root = format!("/w/{}", one.id);
     assert_eq!(confine.folders, [PathBuf::from(&root).join("tree")]);

@@ -58,6 +58,10 @@ impl Processes for Population {
         futures::future::ready(Vec::new()).boxed()
     }
 
+    fn variable(&self, _process: &ProcessId, _name: &str) -> Option<String> {
+        None
+    }
+
     fn end(&self, process: &ProcessId, _how: End) -> io::Result<()> {
         self.finish(process);
         Ok(())

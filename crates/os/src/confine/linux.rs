@@ -8,6 +8,8 @@ use landlock::{
     Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
 use super::{Confined, NotAvailable, Writable};
 
 /// The newest version whose rights are known here; newer kernels have more, which stay as they are.
@@ -43,8 +45,10 @@ pub(super) fn confine(writable: &Writable) -> io::Result<Confined> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let mut rules = ruleset().map_err(io::Error::other)?;
     let all = AccessFs::from_write(KNOWN);
+    // A device of one's own making leads to the whole disk, wherever it lies.
+    let of_folder = all & !(AccessFs::MakeBlock | AccessFs::MakeChar);
     for folder in &writable.folders {
-        rules = allow(rules, folder, all)?;
+        rules = allow(rules, folder, of_folder)?;
     }
     let of_file = AccessFs::from_file(KNOWN) & all;
     let devices = DEVICES.iter().map(Path::new).filter(|path| path.exists());
@@ -54,10 +58,34 @@ pub(super) fn confine(writable: &Writable) -> io::Result<Confined> {
     }
     let status = rules.restrict_self().map_err(io::Error::other)?;
     let abi = version(&status).map_err(unsupported)?;
+    give_up_power()?;
     Ok(Confined {
         abi,
         open: open(abi),
     })
+}
+
+/// Where this process is the system's administrator, keeps of that what concerns files: with the rest one could
+/// look into other processes, load code into the kernel or write to disks. What it executes gets no more again.
+fn give_up_power() -> io::Result<()> {
+    let kept = CapabilitySet::CHOWN
+        | CapabilitySet::DAC_OVERRIDE
+        | CapabilitySet::FOWNER
+        | CapabilitySet::FSETID
+        | CapabilitySet::KILL
+        | CapabilitySet::NET_BIND_SERVICE
+        | CapabilitySet::SETGID
+        | CapabilitySet::SETUID;
+    let has = capabilities(None)?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: has.effective & kept,
+            permitted: has.permitted & kept,
+            inheritable: has.inheritable & kept,
+        },
+    )?;
+    Ok(())
 }
 
 /// All that changes something is forbidden, wherever no rule allows it.

@@ -150,6 +150,9 @@ pub fn die() -> ! {
 }
 
 impl ProcessId {
+    /// Whether the system shows environments of processes at all.
+    pub const SHOWS_ENVIRONMENT: bool = cfg!(target_os = "linux");
+
     /// A variable of the environment that the process was started with. None on macOS: it shows no
     /// environments.
     pub fn variable(&self, name: &str) -> Option<OsString> {
