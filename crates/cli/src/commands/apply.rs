@@ -43,7 +43,7 @@ pub(crate) async fn run(args: Apply, context: &mut Context) -> Result<(), CliErr
     } else {
         print(&mut context.out, &report, &request)?;
     }
-    if stands_in_the_way(&report) {
+    if stands_in_the_way(&report, &request) {
         return Err(CliError::told(Kind::Failed));
     }
     Ok(())
@@ -63,10 +63,10 @@ fn cut_off(error: ClientError, id: &str) -> CliError {
 }
 
 /// Whether conflicts have kept it, or would keep it, from being written.
-fn stands_in_the_way(report: &ApplyReport) -> bool {
+fn stands_in_the_way(report: &ApplyReport, asked: &Request) -> bool {
     match report.outcome {
         ApplyOutcome::Conflicts => true,
-        ApplyOutcome::DryRun => !report.conflicts.is_empty(),
+        ApplyOutcome::DryRun => !report.conflicts.is_empty() && !asked.markers,
         ApplyOutcome::Applied | ApplyOutcome::Undone | ApplyOutcome::Nothing => false,
     }
 }
@@ -136,10 +136,10 @@ fn told(report: &ApplyReport, asked: &Request) -> (Tone, String) {
             } else {
                 "would be applied to"
             };
-            let but = if marked {
-                ", but there are conflicts"
-            } else {
-                ""
+            let but = match (marked, asked.markers) {
+                (true, true) => ", with both sides marked where they conflict",
+                (true, false) => ", but there are conflicts",
+                (false, _) => "",
             };
             (Tone::Busy, format!("{what} {top}{but}; nothing is written"))
         }
@@ -228,11 +228,11 @@ fn hunks(text: &str) -> Vec<Vec<(Tone, &str)>> {
 fn advice(report: &ApplyReport, asked: &Request) -> Vec<String> {
     let id = &report.id;
     let mut advice = Vec::new();
-    if stands_in_the_way(report) && asked.undo {
+    if stands_in_the_way(report, asked) && asked.undo {
         advice.push(format!(
             "Take your own edits out of these files and try again; brigade diff {id} shows what it has changed."
         ));
-    } else if stands_in_the_way(report) {
+    } else if stands_in_the_way(report, asked) {
         advice.push(format!(
             "What you can do:\n  \
              brigade apply {id} --markers   writes all of it, with both sides marked where they conflict\n  \
@@ -243,7 +243,8 @@ fn advice(report: &ApplyReport, asked: &Request) -> Vec<String> {
         if !report.conflicts.is_empty() {
             advice.push("Resolve the marked places; your side comes first.".to_owned());
         }
-        if !report.whole {
+        // What is left out for good has been named.
+        if !asked.paths.is_empty() && !report.whole {
             advice.push(format!(
                 "Not all of its changes are in the tree: brigade apply {id} brings in the rest."
             ));
@@ -318,8 +319,12 @@ mod tests {
             undo: true,
             ..asked.clone()
         };
+        let some = Request {
+            paths: vec!["docs".into(), "src".into()],
+            ..asked.clone()
+        };
         let all = [
-            shown(&part, &asked),
+            shown(&part, &some),
             shown(&report(ApplyOutcome::Undone, vec![]), &undo),
             shown(&report(ApplyOutcome::Nothing, vec![]), &asked),
             shown(&report(ApplyOutcome::Nothing, vec![]), &undo),
@@ -338,7 +343,7 @@ mod tests {
         let mut report = report(ApplyOutcome::Conflicts, vec![conflict(), gone]);
         report.files.clear();
         insta::assert_snapshot!(shown(&report, &Request::default()));
-        assert!(stands_in_the_way(&report));
+        assert!(stands_in_the_way(&report, &Request::default()));
         let markers = Request {
             markers: true,
             ..Request::default()
@@ -346,7 +351,9 @@ mod tests {
         report.outcome = ApplyOutcome::Applied;
         let said = shown(&report, &markers);
         assert!(said.contains("with both sides marked") && said.contains("Resolve the marked"));
-        assert!(!stands_in_the_way(&report));
+        assert!(!stands_in_the_way(&report, &markers));
+        report.outcome = ApplyOutcome::DryRun;
+        assert!(!stands_in_the_way(&report, &markers));
     }
 
     #[test]
