@@ -22,6 +22,9 @@ pub(crate) trait Processes: Send + Sync {
     /// A variable of the environment that it was started with, where the system tells.
     fn variable(&self, process: &ProcessId, name: &str) -> Option<String>;
 
+    /// Those that it has started, and these in turn.
+    fn descendants(&self, process: &ProcessId) -> Vec<ProcessId>;
+
     /// Ends a process of our own; one that is gone already is left at that.
     fn end(&self, process: &ProcessId, how: End) -> io::Result<()>;
 }
@@ -53,6 +56,10 @@ impl Processes for SystemProcesses {
 
     fn variable(&self, process: &ProcessId, name: &str) -> Option<String> {
         process.variable(name)?.into_string().ok()
+    }
+
+    fn descendants(&self, process: &ProcessId) -> Vec<ProcessId> {
+        process.descendants()
     }
 
     fn end(&self, process: &ProcessId, how: End) -> io::Result<()> {

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use brigade_os::confine::available;
-use brigade_os::process::ProcessId;
+use brigade_os::process::{ProcessId, marked};
 use brigade_testkit::{Sandbox, Script};
 use serde_json::{Value, json};
 
+use crate::servers::servers_are;
 use crate::stage::{Host, ended, sandbox, show};
 
 /// What it tries, by name; each line is a script of its own. `$T` is its folder for temporary files.
@@ -101,7 +102,7 @@ async fn a_child_that_means_harm_changes_nothing() {
         println!("not confined here: {why}");
         return;
     }
-    let sandbox = sandbox("[server]\nconfine_read_only = true\n").await;
+    let sandbox = sandbox("[server]\nconfine_read_only = true\nlinger = \"2s\"\n").await;
     let patterns = "description: Harms\nmode: subagent\npermission:\n  edit: deny\n  task: deny\n  bash:\n    \"*\": deny\n    \"sh attack.sh\": allow";
     sandbox.agent("villain", patterns, "You attack.").unwrap();
     // The database has to be there, and somebody to be killed.
@@ -116,6 +117,7 @@ async fn a_child_that_means_harm_changes_nothing() {
         script += &format!("({attack}) >$T/out 2>&1; echo \"{name}: $?\"; sed 's/^/  /' $T/out\n");
     }
     script += "echo x > $T/own && echo own: $?\n";
+    script += "setsid sleep 54321 >/dev/null 2>&1 & kill -0 $! && echo left: $?\n";
     sandbox.write("attack.sh", &script).unwrap();
     let auth = sandbox.home().join(".local/share/opencode/auth.json");
     fs::write(auth, "{}").unwrap();
@@ -164,7 +166,10 @@ async fn a_child_that_means_harm_changes_nothing() {
         );
         assert!(!told.contains(&format!("{name}: 0\n")), "{name}: {told}");
     }
-    assert!(told.contains("own: 0"), "{told}");
+    assert!(
+        told.contains("own: 0") && told.contains("left: 0"),
+        "{told}"
+    );
     assert_eq!(
         told.matches("from inside a delegation").count(),
         3,
@@ -184,4 +189,13 @@ async fn a_child_that_means_harm_changes_nothing() {
     }
     let names = |all: &[(PathBuf, _)]| all.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
     assert_eq!(names(&after), names(&before));
+    // And nothing of it stays.
+    servers_are(&sandbox, 0).await;
+    let left = marked("BRIGADE_SESSION").into_iter();
+    let left: Vec<_> = left
+        .filter(|process| process.value == child && process.command == "sleep 54321")
+        .collect();
+    assert_eq!(left, []);
+    let own = sandbox.brigade_data().join("servers");
+    assert_eq!(fs::read_dir(own).unwrap().count(), 0);
 }

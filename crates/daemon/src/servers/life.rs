@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use brigade_agents::opencode::{PASSWORD, Transport};
+use brigade_agents::opencode::{CONFINED, PASSWORD, Transport};
 use brigade_os::process::{End, ProcessId};
 use brigade_store::StoreError;
 use tokio::sync::Notify;
@@ -220,6 +220,12 @@ impl Servers {
         let refused = |error: std::io::Error| {
             tracing::error!(server = id, %process, %error, "a server of our own can't be ended");
         };
+        // In a worktree nobody needs what its shells have left, and it may still write there.
+        let confined = processes.variable(&process, CONFINED).is_some();
+        let below = match confined {
+            true => processes.descendants(&process),
+            false => Vec::new(),
+        };
         if let Err(error) = processes.end(&process, how) {
             refused(error);
         }
@@ -229,6 +235,13 @@ impl Servers {
                 refused(error);
             }
             let _ = tokio::time::timeout(END, processes.wait_exit(process)).await;
+        }
+        for left in below {
+            for left in processes.descendants(&left).into_iter().chain([left]) {
+                if let Err(error) = processes.end(&left, End::Kill) {
+                    refused(error);
+                }
+            }
         }
         if processes.is_alive(&process) {
             // Still on record: the next daemon finds it.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use brigade_agents::opencode::{
-    Gate, Launcher, Reply, Request, ServerSpec, Transport, TransportError,
+    CONFINED, Gate, Launcher, Reply, Request, ServerSpec, Transport, TransportError,
 };
 use brigade_core::clock::Clock;
 use brigade_core::delegation::{Access, Confinement, Spec, Worktree};
@@ -85,8 +85,17 @@ impl Processes for World {
         futures::future::ready(Vec::new()).boxed()
     }
 
-    fn variable(&self, _process: &ProcessId, _name: &str) -> Option<String> {
-        None
+    fn variable(&self, process: &ProcessId, name: &str) -> Option<String> {
+        let launched = self.launched();
+        let (_, spec) = launched.iter().find(|(own, _)| own == process)?;
+        (spec.confine.is_some() && name == CONFINED).then(|| "{}".to_owned())
+    }
+
+    /// Each has started one whose number is larger by a thousand.
+    fn descendants(&self, process: &ProcessId) -> Vec<ProcessId> {
+        let pid = process.pid + 1_000;
+        let child = ProcessId { pid, start: 1 };
+        self.is_alive(&child).then_some(child).into_iter().collect()
     }
 
     fn end(&self, process: &ProcessId, _how: End) -> io::Result<()> {
@@ -427,4 +436,23 @@ async fn what_only_reads_can_be_kept_from_writing_at_all() {
         changes.changed().await.unwrap();
     }
     assert!(!confine.temporary.exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_confined_server_has_started_goes_with_it() {
+    let rig = Rig::new(config(), Ok(7));
+    let specs = [rig.spec(IDS[0], true), rig.spec(IDS[1], false)];
+    let mut started = Vec::new();
+    for spec in &specs {
+        let server = rig.ready(spec).await;
+        started.push(rig.world.begin(server.pid + 1_000));
+        rig.servers.release(&spec.id);
+    }
+    let mut changes = rig.hub.changes();
+    while !rig.servers.list().is_empty() {
+        changes.changed().await.unwrap();
+    }
+    assert!(!rig.world.is_alive(&started[0]));
+    // What the open one has left is told, never ended.
+    assert!(rig.world.is_alive(&started[1]));
 }

@@ -62,6 +62,10 @@ impl Processes for Population {
         None
     }
 
+    fn descendants(&self, _process: &ProcessId) -> Vec<ProcessId> {
+        Vec::new()
+    }
+
     fn end(&self, process: &ProcessId, _how: End) -> io::Result<()> {
         self.finish(process);
         Ok(())

@@ -51,6 +51,27 @@ impl Lineage {
     }
 }
 
+impl ProcessId {
+    /// The processes below this one. None on macOS.
+    pub fn descendants(&self) -> Vec<ProcessId> {
+        let all = system::all();
+        let mut found = Vec::new();
+        let mut parents = vec![*self];
+        while let Some(parent) = parents.pop() {
+            let children = all
+                .iter()
+                // A child is not older than its parent.
+                .filter(|(child, of)| *of == parent.pid && child.start >= parent.start)
+                .map(|(child, _)| *child);
+            for child in children {
+                found.push(child);
+                parents.push(child);
+            }
+        }
+        found
+    }
+}
+
 fn adrift(line: &[ProcessId]) -> bool {
     let bound = |process: &ProcessId| system::is_bound(process.pid);
     if !line.first().is_some_and(bound) || system::is_bound(std::process::id()) {
@@ -85,6 +106,12 @@ mod tests {
         let parent = ProcessId::of(shell.id()).unwrap();
         assert_eq!(lineage.line[..3], [child, parent, own]);
         assert!(!lineage.adrift);
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(parent.descendants(), [child]);
+            let all = own.descendants();
+            assert!(all.contains(&parent) && all.contains(&child) && !all.contains(&own));
+        }
         shell.kill().unwrap();
         shell.wait().unwrap();
         // Whoever takes it in, it is no child of ours any more.

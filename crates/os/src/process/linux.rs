@@ -63,6 +63,19 @@ pub(super) fn variable(pid: u32, name: &str) -> Option<OsString> {
         .map(|value| OsStr::from_bytes(value).to_owned())
 }
 
+/// All processes with their parents' IDs.
+pub(super) fn all() -> Vec<(ProcessId, u32)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            ProcessId::with_parent(entry.file_name().to_str()?.parse().ok()?).ok()?
+        })
+        .collect()
+}
+
 /// The user's processes whose environment had this variable when they began.
 pub(super) fn with_variable(name: &str) -> Vec<Marked> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
