@@ -1,0 +1,7 @@
+//! The crate on real repositories in temporary folders, with a home and a configuration of their own.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod collecting;
+mod rig;
+mod taking;
