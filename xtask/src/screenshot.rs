@@ -1,5 +1,6 @@
 //! `cargo xtask screenshot`: the pictures in the docs, taken of the real programs.
 
+mod confined;
 mod panel;
 
 use std::fs;
@@ -77,6 +78,7 @@ pub(crate) fn run() -> Result<()> {
         log(&sandbox).await?;
         drop(sandbox);
         shell().await?;
+        confined::take().await?;
         panel::take().await
     })?;
     usage()
