@@ -3,7 +3,8 @@
 use std::num::NonZeroU16;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +14,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use brigade_testkit::Tui;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
@@ -30,12 +32,18 @@ struct Script {
     asked: Asked,
     details: Value,
     answer: (u16, Value),
+    /// Where it is said that a request without an answer has come, and that who asked has hung up.
+    unanswered: Arc<Mutex<mpsc::Sender<&'static str>>>,
 }
+
+/// As the answer's status: there is none.
+const NEVER: u16 = 0;
 
 /// A home with a scripted daemon, which is gone with the runtime.
 struct Rig {
     home: Home,
     asked: Asked,
+    unanswered: mpsc::Receiver<&'static str>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -75,10 +83,12 @@ impl Rig {
         std::fs::create_dir(home.runtime()).unwrap();
         std::fs::set_permissions(home.runtime(), PermissionsExt::from_mode(0o700)).unwrap();
         let asked = Asked::default();
+        let (told, unanswered) = mpsc::channel();
         let script = Script {
             asked: asked.clone(),
             details,
             answer,
+            unanswered: Arc::new(Mutex::new(told)),
         };
         let welcome = json!({"protocol": brigade_protocol::PROTOCOL, "version": "0", "pid": std::process::id()});
         let app = Router::new()
@@ -93,6 +103,7 @@ impl Rig {
         Self {
             home,
             asked,
+            unanswered,
             _runtime: runtime,
         }
     }
@@ -130,6 +141,16 @@ async fn show(State(script): State<Script>, RawQuery(query): RawQuery) -> Respon
     axum::Json(script.details).into_response()
 }
 
+/// Tells that whoever asked has hung up: the server drops what it was doing for them.
+struct HungUp(mpsc::Sender<&'static str>);
+
+impl Drop for HungUp {
+    fn drop(&mut self) {
+        // The test may be over.
+        let _ = self.0.send("hung up");
+    }
+}
+
 async fn act(
     State(script): State<Script>,
     Segment((_, what)): Segment<(String, String)>,
@@ -147,6 +168,12 @@ async fn act(
         return PATCH.into_response();
     }
     let (status, body) = script.answer;
+    if status == NEVER {
+        let told = script.unanswered.lock().unwrap().clone();
+        told.send("come").unwrap();
+        let _gone = HungUp(told);
+        std::future::pending::<()>().await;
+    }
     (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
 }
 
@@ -286,4 +313,18 @@ fn conflicts_and_what_is_held_back_have_their_exit_codes() {
         let said = rig.brigade("", &[verb, ID]);
         assert_eq!((said.code, said.out.as_str()), (5, ""), "{said:?}");
     }
+}
+
+#[test]
+fn ctrl_c_hangs_up_so_that_the_daemon_takes_back_what_is_written() {
+    let rig = Rig::ended((NEVER, json!(null)));
+    let mut apply = rig.home.command(&["apply", ID]);
+    apply.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut apply = apply.spawn().unwrap();
+    let limit = Duration::from_secs(30);
+    assert_eq!(rig.unanswered.recv_timeout(limit).unwrap(), "come");
+    let process = Pid::from_child(&apply);
+    kill_process(process, Signal::INT).unwrap();
+    assert_eq!(rig.unanswered.recv_timeout(limit).unwrap(), "hung up");
+    assert!(!apply.wait().unwrap().success());
 }
