@@ -212,6 +212,14 @@ impl Entry {
     pub(crate) fn is_submodule(&self) -> bool {
         self.mode == "160000"
     }
+
+    pub(crate) fn is_link(&self) -> bool {
+        self.mode == "120000"
+    }
+
+    pub(crate) fn is_executable(&self) -> bool {
+        self.mode == "100755"
+    }
 }
 
 /// How two trees differ at a path.

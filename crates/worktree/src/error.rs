@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::journal::RolledBack;
+
 /// What can fail in every operation.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -164,4 +166,84 @@ pub enum CollectError {
     /// Something has failed.
     #[error("the changes could not be collected, and the tree stays as it is: {0}")]
     Fault(#[from] Fault),
+}
+
+/// Why there is no plan. Nothing was touched.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A path names nothing in the change.
+    #[error("nothing at {path:?} was changed; paths are files or folders from the top of the tree")]
+    NoSuchPath {
+        /// The path.
+        path: String,
+    },
+    /// The target can't be read.
+    #[error(transparent)]
+    Target(#[from] SnapshotError),
+    /// Something else.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// Why nothing was written, or everything was taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// There are conflicts.
+    #[error("there are conflicts in {count} places, and nothing was written")]
+    Conflicts {
+        /// How many.
+        count: usize,
+    },
+    /// There is a journal already.
+    #[error(
+        "the journal {journal} is of an apply that was cut off; it has to be rolled back first, and nothing was written"
+    )]
+    Unfinished {
+        /// The journal.
+        journal: PathBuf,
+    },
+    /// A file was changed since the plan was made.
+    #[error("{path} was changed just now, and everything was left as it was, or taken back; try again{}", left(.rolled_back))]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What was taken back.
+        rolled_back: RolledBack,
+    },
+    /// It was to stop.
+    #[error("it was cancelled, and everything was taken back{}", left(.rolled_back))]
+    Cancelled {
+        /// What was taken back.
+        rolled_back: RolledBack,
+    },
+    /// Writing has failed.
+    #[error("{why}; everything was taken back{}", left(.rolled_back))]
+    Failed {
+        /// Why.
+        why: Fault,
+        /// What was taken back.
+        rolled_back: RolledBack,
+    },
+    /// Writing has failed, and taking it back too. The journal has all that is needed to try again.
+    #[error(
+        "{why}; and what was written could not be taken back: {then}. {journal} still has what it was"
+    )]
+    Stuck {
+        /// Why.
+        why: String,
+        /// Why it could not be taken back.
+        then: Fault,
+        /// The journal.
+        journal: PathBuf,
+    },
+    /// It has failed before anything was written.
+    #[error("nothing was written: {0}")]
+    Fault(#[from] Fault),
+}
+
+fn left(rolled_back: &RolledBack) -> String {
+    match rolled_back.left.len() {
+        0 => String::new(),
+        count => format!(", but for {count} files that somebody has changed since"),
+    }
 }

@@ -370,10 +370,19 @@ fn tree_config(repository: &Repository, settings: &Settings) -> Vec<u8> {
 /// A copy of the person's index, whole: neither split nor sparse.
 async fn copy_index(place: &Place, repository: &Repository) -> Result<PathBuf, Fault> {
     let copy = place.index("person");
-    let git = || Git::of_vault_over(place, &place.nowhere(), &copy);
-    if !copy_if_there(&repository.index, &copy)? {
+    copy_index_to(place, repository, &copy).await?;
+    Ok(copy)
+}
+
+pub(crate) async fn copy_index_to(
+    place: &Place,
+    repository: &Repository,
+    copy: &Path,
+) -> Result<(), Fault> {
+    let git = || Git::of_vault_over(place, &place.nowhere(), copy);
+    if !copy_if_there(&repository.index, copy)? {
         git().args(["read-tree", "--empty"]).output().await?;
-        return Ok(copy);
+        return Ok(());
     }
     // A split index names its shared part, which git looks for in its own directory.
     let shared = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b"sharedindex.");
@@ -395,7 +404,7 @@ async fn copy_index(place: &Place, repository: &Repository) -> Result<PathBuf, F
     for part in copied {
         fs::remove_file(&part).map_err(io_at("removing", &part))?;
     }
-    Ok(copy)
+    Ok(())
 }
 
 /// Takes the objects of another worktree over, so that the two don't depend on each other, and what it

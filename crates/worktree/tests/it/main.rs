@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod applying;
 mod collecting;
+mod crashing;
+mod drawn;
 mod rig;
 mod taking;
