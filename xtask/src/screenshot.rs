@@ -2,6 +2,7 @@
 
 mod confined;
 mod panel;
+mod worktrees;
 
 use std::fs;
 use std::num::NonZeroU16;
@@ -79,6 +80,7 @@ pub(crate) fn run() -> Result<()> {
         drop(sandbox);
         shell().await?;
         confined::take().await?;
+        worktrees::take().await?;
         panel::take().await
     })?;
     usage()
