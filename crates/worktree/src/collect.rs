@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bytes::{self, records};
 use crate::commits::{ChildCommits, copy_commits};
-use crate::disk::{Kind, absent, beside, kind_beneath, sync_folder};
+use crate::disk::{Kind, absent, beside, kind_beneath, remove_pipes, sync_folder};
 use crate::error::{CollectError, Fault, SnapshotError, io_at};
 use crate::git::Git;
 use crate::place::{Place, Step};
@@ -120,6 +120,8 @@ pub(crate) async fn look(place: &Place, snapshot: &Snapshot) -> Result<Scanned, 
             root: place.root().to_owned(),
         });
     }
+    let top = tree.clone();
+    beside(move || remove_pipes(&top)).await?;
     // Each look begins with the index that the tree was built with: it knows which files are unchanged.
     let index = place.index("collect");
     let built = place.index("tree");

@@ -3,7 +3,7 @@
 //! Its git directory may hold anything. So git never runs with it; only objects are read from it, and
 //! each that is copied is hashed anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -15,13 +15,16 @@ use crate::error::Fault;
 use crate::git::Git;
 use crate::place::Place;
 use crate::refs::{Points, Refs};
-use crate::snapshot::{Snapshot, keep};
+use crate::snapshot::Snapshot;
 
 /// The largest file of names that is read.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// How many commits are told by their subject.
 const TOLD: usize = 200;
+
+/// How many names are gone through one by one where not all can be copied at once.
+const ONE_BY_ONE: usize = 200;
 
 /// How long a child's objects may take to be read: it may have made them so that it takes forever.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -51,7 +54,7 @@ pub(crate) async fn copy_commits(
 ) -> Result<ChildCommits, Fault> {
     let length = if snapshot.format == "sha256" { 64 } else { 40 };
     let before = refs(place)?;
-    let known: std::collections::BTreeSet<&str> = before.objects().collect();
+    let known: BTreeSet<&str> = before.objects().collect();
     let names = child_names(&place.tree().join(".git"), length);
     let moved: BTreeMap<String, String> = names
         .into_iter()
@@ -61,18 +64,33 @@ pub(crate) async fn copy_commits(
         return Ok(ChildCommits::default());
     }
     let known = commits_there(place, &known).await?;
-    let mut lost = Vec::new();
-    let mut copied = Vec::new();
-    for (name, oid) in &moved {
+    let objects: BTreeSet<&String> = moved.values().collect();
+    let mut copied: Vec<String> = Vec::new();
+    if copy(place, objects.iter().map(|oid| oid.as_str()), &known).await? {
+        copied.extend(objects.into_iter().cloned());
+    } else {
         // One by one: what is broken in one is to cost no other.
-        if copied.contains(oid) || copy(place, oid, &known).await? {
-            let kept = format!("refs/child/{}", name.strip_prefix("refs/").unwrap_or(name));
-            keep(place, &kept, oid).await?;
-            copied.push(oid.clone());
-        } else {
-            lost.push(name.clone());
+        for oid in objects.into_iter().take(ONE_BY_ONE) {
+            if copy(place, std::iter::once(oid.as_str()), &known).await? {
+                copied.push(oid.clone());
+            }
         }
     }
+    // By what they are, not by the child's names: those may clash with names of an earlier round.
+    let kept: String = copied
+        .iter()
+        .map(|oid| format!("update refs/child/{oid} {oid}\n"))
+        .collect();
+    Git::of_vault(place)
+        .args(["update-ref", "--stdin"])
+        .reading(kept.into_bytes())
+        .output()
+        .await?;
+    let lost = moved
+        .into_iter()
+        .filter(|(_, oid)| !copied.contains(oid))
+        .map(|(name, _)| name)
+        .collect();
     Ok(ChildCommits {
         made: subjects(place, &copied, &known).await?,
         lost,
@@ -82,8 +100,7 @@ pub(crate) async fn copy_commits(
 /// The names that point to something in the child's git directory which the vault does not have.
 pub(crate) async fn not_copied(place: &Place, snapshot: &Snapshot) -> Result<Vec<String>, Fault> {
     let length = if snapshot.format == "sha256" { 64 } else { 40 };
-    let mut known: std::collections::BTreeSet<String> =
-        refs(place)?.objects().map(str::to_owned).collect();
+    let mut known: BTreeSet<String> = refs(place)?.objects().map(str::to_owned).collect();
     let kept = Git::of_vault(place)
         .args(["for-each-ref", "--format=%(objectname)", "refs/child"])
         .output()
@@ -181,10 +198,7 @@ fn read(git_dir: &Path, path: &Path) -> Option<String> {
 }
 
 /// Those of the person's objects that are commits, and still there.
-async fn commits_there(
-    place: &Place,
-    known: &std::collections::BTreeSet<&str>,
-) -> Result<Vec<String>, Fault> {
+async fn commits_there(place: &Place, known: &BTreeSet<&str>) -> Result<Vec<String>, Fault> {
     let asked: String = known
         .iter()
         .map(|oid| format!("{oid}^{{commit}}\n"))
@@ -199,9 +213,16 @@ async fn commits_there(
         .collect())
 }
 
-/// Copies what an object of the child's reaches, beyond what the person has. Whether it could.
-async fn copy(place: &Place, oid: &str, known: &[String]) -> Result<bool, Fault> {
-    let mut wanted = format!("{oid}\n");
+/// Copies what objects of the child's reach, beyond what the person has. Whether it could.
+async fn copy<'a>(
+    place: &Place,
+    objects: impl Iterator<Item = &'a str>,
+    known: &[String],
+) -> Result<bool, Fault> {
+    let mut wanted = String::new();
+    for oid in objects {
+        wanted += &format!("{oid}\n");
+    }
     for known in known {
         wanted += &format!("^{known}\n");
     }

@@ -51,6 +51,28 @@ pub(crate) fn kind(found: &fs::Metadata) -> Kind {
     }
 }
 
+/// Removes all pipes below a folder, but for what is in its own `.git`. They hold nothing, and git would
+/// wait forever on one that is called like a file it reads.
+pub(crate) fn remove_pipes(top: &Path) -> Result<(), Fault> {
+    use std::os::unix::fs::FileTypeExt;
+    let mut folders = vec![top.to_owned()];
+    while let Some(folder) = folders.pop() {
+        // What can't be read is told by who takes the files.
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(kind) = entry.file_type() else {
+                continue;
+            };
+            let path = entry.path();
+            if kind.is_dir() && (folder != top || entry.file_name() != ".git") {
+                folders.push(path);
+            } else if kind.is_fifo() {
+                fs::remove_file(&path).map_err(io_at("removing the pipe", &path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Makes a folder and all above it.
 pub(crate) fn make_folder(path: &Path) -> Result<(), Fault> {
     fs::create_dir_all(path).map_err(io_at("making", path))

@@ -236,6 +236,11 @@ async fn commits_and_stashes_are_copied() {
     assert!(later.contains(&Held::Changed(PathBuf::from("more"))));
     assert!(later.contains(&Held::Commit("refs/heads/side".to_owned())));
 
+    // A name that was a branch is a folder of branches now.
+    rig.git_in(&tree, &["branch", "-m", "side", "side/more"]);
+    let found = collected(&place, &taken).await;
+    assert_eq!(found.commits.lost, Vec::<String>::new());
+
     remove_tree(&place, &no_step()).await.unwrap();
     assert_eq!(kept(found.result).await, []);
     let vault = place.vault();
@@ -332,4 +337,37 @@ async fn attributes_that_a_childs_files_do_not_fit_cost_nothing() {
         .map(|change| change.path.to_str().unwrap())
         .collect();
     assert_eq!(paths, [".gitattributes", "file.bad", "good"]);
+}
+
+#[tokio::test]
+async fn pipes_in_the_place_of_files_hold_nobody_up() {
+    let rig = Rig::new();
+    let place = rig.place("one");
+    let taken = rig.begin(&place).await;
+    let tree = place.tree();
+    fs::remove_file(tree.join(".gitignore")).unwrap();
+    put(&tree, "nested/.git/objects/x", "");
+    put(&tree, "nested/.git/refs/x", "");
+    put(&tree, "changed", "other\n");
+    for path in [
+        ".gitignore",
+        "sub/.gitattributes",
+        "nested/.git/HEAD",
+        "kept-pipe",
+        ".git/HEAD.lock",
+    ] {
+        let made = std::process::Command::new("mkfifo")
+            .arg(tree.join(path))
+            .status();
+        assert!(made.unwrap().success());
+    }
+    let _ = fs::remove_file(tree.join(".git/HEAD"));
+    fs::rename(tree.join(".git/HEAD.lock"), tree.join(".git/HEAD")).unwrap();
+    let found = collected(&place, &taken).await;
+    let paths: Vec<_> = found
+        .changes
+        .iter()
+        .map(|change| change.path.to_str().unwrap())
+        .collect();
+    assert!(paths.starts_with(&[".gitignore", "changed"]), "{paths:?}");
 }

@@ -6,5 +6,6 @@ mod applying;
 mod collecting;
 mod crashing;
 mod drawn;
+mod figures;
 mod rig;
 mod taking;

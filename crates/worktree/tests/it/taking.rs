@@ -420,3 +420,74 @@ async fn the_hosts_folders_are_linked_and_no_work() {
     assert_eq!(rig.git_in(&place.tree(), &["status", "--porcelain"]), "");
     assert!(crate::rig::collected(&place, &taken).await.is_unchanged());
 }
+
+#[tokio::test]
+async fn partial_clones_are_taken_without_fetching() {
+    let rig = Rig::new();
+    rig.git(&["config", "uploadpack.allowFilter", "true"]);
+    rig.write("far/away", "away\n");
+    rig.commit("far");
+    rig.write("kept", "second\n");
+    rig.commit("second");
+    let url = format!("file://{}", rig.top().display());
+    rig.git(&[
+        "clone",
+        "-q",
+        "--filter=blob:none",
+        "--sparse",
+        &url,
+        "../partial",
+    ]);
+    let partial = rig.path().join("partial");
+    // From here on the remote is out of reach.
+    fs::rename(rig.top(), rig.path().join("gone")).unwrap();
+    fs::remove_file(partial.join("deleted")).unwrap();
+    put(&partial, "changed", "changed\n");
+    let before = everything(&partial, true);
+    let place = rig.place("one");
+    let taken = rig.take_from(&place, &partial).await;
+    built(&place, &taken).await;
+    assert_eq!(
+        everything(&place.tree(), false),
+        everything(&partial, false)
+    );
+    put(&place.tree(), "kept", "child\n");
+    fs::remove_file(place.tree().join(".gitignore")).unwrap();
+    let found = crate::rig::collected(&place, &taken).await;
+    assert_eq!(found.changes.len(), 2);
+    let target = brigade_worktree::Target::new(&partial);
+    let plan = brigade_worktree::plan(&place, &taken.base, &found.result, &target, &[], &no_step())
+        .await
+        .unwrap();
+    assert_eq!((plan.operations.len(), plan.conflicts.len()), (2, 0));
+    assert_eq!(everything(&partial, true), before);
+}
+
+#[tokio::test]
+async fn an_old_git_and_none_at_all_are_told() {
+    let rig = Rig::new();
+    let bin = rig.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let with = |place: &str| {
+        brigade_worktree::Place::new(rig.path().join("work").join(place))
+            .with_environment([("PATH", bin.clone()), ("HOME", rig.home())])
+    };
+    let limits = Limits::default();
+    let none = snapshot(&rig.top(), &with("one"), &limits, None, &no_step()).await;
+    assert!(
+        matches!(
+            &none,
+            Err(SnapshotError::Fault(brigade_worktree::Fault::NoGit { .. }))
+        ),
+        "{none:?}"
+    );
+    put(&bin, "git", "#!/bin/sh\necho git version 2.37.9\n");
+    executable(&bin.join("git"));
+    let old = snapshot(&rig.top(), &with("one"), &limits, None, &no_step())
+        .await
+        .unwrap_err();
+    assert!(
+        old.to_string().contains("2.38 or later") && old.to_string().contains("2.37.9"),
+        "{old}"
+    );
+}
