@@ -232,6 +232,10 @@ fn advice(report: &ApplyReport, asked: &Request) -> Vec<String> {
         advice.push(format!(
             "Take your own edits out of these files and try again; brigade diff {id} shows what it has changed."
         ));
+    } else if stands_in_the_way(report, asked) && asked.markers {
+        advice.push(format!(
+            "Not all of it can be marked: move what is in the way, or name what is to be written: brigade apply {id} PATH…"
+        ));
     } else if stands_in_the_way(report, asked) {
         advice.push(format!(
             "What you can do:\n  \
@@ -354,6 +358,13 @@ mod tests {
         assert!(!stands_in_the_way(&report, &markers));
         report.outcome = ApplyOutcome::DryRun;
         assert!(!stands_in_the_way(&report, &markers));
+        // What is in the way can't be marked.
+        report.outcome = ApplyOutcome::Conflicts;
+        let said = shown(&report, &markers);
+        assert!(
+            said.contains("move what is in the way") && !said.contains("--markers"),
+            "{said}"
+        );
     }
 
     #[test]
