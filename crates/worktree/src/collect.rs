@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bytes::{self, records};
 use crate::commits::{ChildCommits, copy_commits};
+use crate::diff::PATCH;
 use crate::disk::{Kind, absent, beside, kind_beneath, remove_pipes, sync_folder};
 use crate::error::{CollectError, Fault, SnapshotError, io_at};
 use crate::git::Git;
@@ -347,20 +348,7 @@ async fn write_patch(place: &Place, from: &str, to: &str, patch: &Path) -> Resul
     let beside = patch.with_extension("patch.new");
     let file = File::create(&beside).map_err(io_at("writing", &beside))?;
     Git::of_vault(place)
-        .args([
-            "diff-tree",
-            "-r",
-            "-p",
-            "--binary",
-            "--full-index",
-            "--no-renames",
-        ])
-        .args([
-            "--no-ext-diff",
-            "--no-textconv",
-            "--src-prefix=a/",
-            "--dst-prefix=b/",
-        ])
+        .args(PATCH)
         .args([from, to])
         .into_file(&file)
         .await?;

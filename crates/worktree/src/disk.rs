@@ -161,7 +161,8 @@ fn open_up(path: &Path) {
 }
 
 /// The mark of what is on its way out.
-const GONE: &str = ".gone-";
+/// What the name of a folder begins with that is on its way out.
+pub const GONE: &str = ".gone-";
 
 /// Removes a folder by renaming it first: a crash leaves what is known to be on its way out, in the
 /// same parent, and never half a folder under its own name.

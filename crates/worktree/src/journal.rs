@@ -123,6 +123,11 @@ impl Journal {
     }
 }
 
+/// Whether the apply of a journal was done: everything is written, whatever happened then.
+pub fn is_done(journal: &Path) -> bool {
+    journal.join(DONE).exists()
+}
+
 /// Takes an apply back that was cut off. It is never finished. A file that holds what the apply wrote
 /// gets its old content; one that somebody has changed since is left, and its old content kept in the
 /// journal. Where nothing is pending there is nothing to do; calling it again is safe at any time.
