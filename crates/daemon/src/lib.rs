@@ -10,6 +10,7 @@ pub mod failpoint;
 mod gc;
 mod hosts;
 mod http;
+mod last_words;
 mod log_level;
 mod logging;
 mod parts;
@@ -20,6 +21,7 @@ mod servers;
 mod simulation;
 mod telemetry;
 mod troubles;
+mod worktrees;
 
 use std::ffi::OsString;
 use std::io;
@@ -219,6 +221,9 @@ async fn serve(
         launcher,
         logs: dirs.logs(),
         variables: servers::variables(dirs, &program),
+        data: dirs.data.clone(),
+        worktrees: dirs.worktrees(),
+        program,
         tasks: tasks.clone(),
         stopping: stopping.clone(),
         activity: Arc::clone(&activity),

@@ -31,6 +31,10 @@ pub(crate) struct Parts {
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) logs: PathBuf,
     pub(crate) variables: BTreeMap<String, String>,
+    /// Where worktrees are, and the program that is a gate to setup commands.
+    pub(crate) data: PathBuf,
+    pub(crate) worktrees: PathBuf,
+    pub(crate) program: PathBuf,
     /// Notified whenever something happens, so that idleness can be measured.
     pub(crate) activity: Arc<Notify>,
     pub(crate) troubles: Troubles,

@@ -175,6 +175,11 @@ impl Dirs {
         self.data.join("logs")
     }
 
+    /// The folder of the worktrees.
+    pub fn worktrees(&self) -> PathBuf {
+        self.data.join("worktrees")
+    }
+
     /// The lock that makes the daemon the only one.
     pub fn lock(&self) -> PathBuf {
         self.runtime.join("daemon.lock")

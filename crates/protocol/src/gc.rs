@@ -65,6 +65,8 @@ pub enum FindingKind {
     Server,
     /// A process that a dead host has left behind.
     Process,
+    /// A worktree that fits no record, or is needed no more.
+    Worktree,
     /// The store's own upkeep.
     Store,
 }
@@ -77,6 +79,7 @@ impl FindingKind {
             FindingKind::PartialFile
                 | FindingKind::EmptyFolder
                 | FindingKind::OldLog
+                | FindingKind::Worktree
                 | FindingKind::Store
         )
     }

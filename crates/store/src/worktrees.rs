@@ -372,6 +372,23 @@ impl Store {
             .await
     }
 
+    /// One apply by its number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn apply_of(&self, seq: i64) -> Result<Option<ApplyRow>, StoreError> {
+        self.0
+            .workers
+            .read(move |db| {
+                let row = db
+                    .prepare_cached(&format!("{APPLY} WHERE a.seq = ?1"))?
+                    .query_row([seq], apply)
+                    .optional()?;
+                Ok(row)
+            })
+            .await
+    }
+
     /// The applies that were being written when an earlier daemon ended.
     ///
     /// # Errors

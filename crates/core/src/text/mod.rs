@@ -9,3 +9,4 @@ pub mod notice;
 pub mod replies;
 pub mod rules;
 pub mod title;
+pub mod worktree;

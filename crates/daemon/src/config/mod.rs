@@ -587,8 +587,8 @@ mod tests {
         assert_eq!(config.budget, budget);
         assert_eq!(config.guard.mcp, McpPolicy::Named);
         assert_eq!(config.run_mode("a"), Some(RunMode::Refuse));
-        // Read-only could widen what an agent's own rules refuse, so a project may not ask for it.
-        assert_eq!(config.run_mode("b"), None);
+        // To read is the least that its own rules give.
+        assert_eq!(config.run_mode("b"), Some(RunMode::ReadOnly));
         assert_eq!(config.run_mode("c"), Some(RunMode::Refuse));
 
         std::fs::write(&project, "nonsense = 1\n").unwrap();

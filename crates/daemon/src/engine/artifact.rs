@@ -106,6 +106,18 @@ impl Engine {
             return Ok(());
         }
         let words = |error: &dyn std::error::Error| error.to_string();
+        let record = match &record.spec.worktree {
+            Some(worktree) if record.lacks_changes() => {
+                let changes = self.0.worktrees.collect(&record.spec, worktree).await?;
+                let collected = Command::Collected { changes };
+                self.dispatch(&record.spec.id, collected)
+                    .await
+                    .map_err(|error| words(&error))?;
+                failpoint::pass("changes-recorded");
+                entry.record().await
+            }
+            _ => record,
+        };
         let text = self
             .0
             .store

@@ -43,6 +43,7 @@ use crate::parts::Parts;
 use crate::servers::{ServerParts, Servers};
 use crate::telemetry::Telemetry;
 use crate::troubles::Troubles;
+use crate::worktrees::{WorktreeParts, Worktrees};
 pub(crate) use attention::{Terminal, Terminals};
 pub(crate) use ledgers::Ledgers;
 pub(crate) use register::{NotStarted, Request as DelegateRequest, Started};
@@ -149,6 +150,7 @@ struct Inner {
     delivery: Delivery,
     ledgers: Ledgers,
     servers: Servers,
+    worktrees: Worktrees,
     troubles: Troubles,
     telemetry: Telemetry,
     desktop: Arc<dyn Desktop>,
@@ -170,6 +172,18 @@ impl Engine {
     /// An engine that has recovered nothing yet.
     pub(crate) fn new(parts: Parts) -> Self {
         let delivery = Delivery::new(&parts);
+        let worktrees = Worktrees::new(WorktreeParts {
+            store: parts.store.clone(),
+            hub: parts.hub.clone(),
+            configs: parts.configs.clone(),
+            troubles: parts.troubles.clone(),
+            clock: Arc::clone(&parts.clock),
+            tasks: parts.tasks.clone(),
+            stopping: parts.stopping.clone(),
+            data: parts.data,
+            root: parts.worktrees,
+            program: parts.program,
+        });
         let servers = Servers::new(ServerParts {
             store: parts.store.clone(),
             hub: parts.hub.clone(),
@@ -192,6 +206,7 @@ impl Engine {
             delivery,
             ledgers: Ledgers::default(),
             servers,
+            worktrees,
             troubles: parts.troubles,
             telemetry: parts.telemetry,
             desktop: parts.desktop,
@@ -230,6 +245,11 @@ impl Engine {
     /// The servers of our own.
     pub(crate) fn servers(&self) -> &Servers {
         &self.0.servers
+    }
+
+    /// The worktrees.
+    pub(crate) fn worktrees(&self) -> &Worktrees {
+        &self.0.worktrees
     }
 
     /// Whether the desktop shows notifications, in words.
@@ -429,6 +449,7 @@ impl Engine {
                 lock(&self.0.entries).remove(&entry.id);
                 self.0.delivery.poke(after.spec.parent.as_str());
                 self.call_attention(entry, after);
+                self.tidy_worktree(after);
                 if self.0.telemetry.is_on() {
                     let (engine, id) = (self.clone(), entry.id.clone());
                     // A daemon that goes waits for it.

@@ -16,6 +16,7 @@ impl Engine {
     /// # Errors
     /// When the store can't be read: the daemon must not start then.
     pub(crate) async fn recover(&self) -> Result<(), StoreError> {
+        self.0.worktrees.recover().await?;
         self.0.servers.recover().await?;
         let rows = self.0.store.load_active().await?;
         let count = rows.len();
@@ -53,6 +54,8 @@ impl Engine {
         if count > 0 {
             tracing::info!(count, "took up what an earlier daemon left");
         }
+        let worktrees = self.0.worktrees.clone();
+        self.spawn(async move { worktrees.expire().await });
         for parent in self.0.store.parents_with_pending().await? {
             self.0.delivery.poke(parent.as_str());
         }

@@ -120,7 +120,7 @@ impl Engine {
             }
             .into());
         }
-        self.admit(spec, &config).await
+        self.admit_with_worktree(spec, &config).await
     }
 
     /// The configuration for this directory, where this prompt may be delegated there.

@@ -8,7 +8,7 @@ use brigade_core::id::Attempt;
 use brigade_core::permission::Rule;
 use brigade_core::text::line::one_line;
 use brigade_core::text::replies::Unsteerable;
-use brigade_core::text::title;
+use brigade_core::text::{title, worktree};
 use brigade_os::process::ProcessId;
 use tokio::sync::mpsc;
 
@@ -119,7 +119,8 @@ impl Engine {
             child: Mutex::new(None),
             shell: held_shell(record.spec.worktree.is_some(), &rules),
         });
-        let spec = run_spec(&record, rules, model, base_ms, fresh);
+        let setup = self.setup_of(&record).await;
+        let spec = run_spec(&record, rules, model, base_ms, fresh, setup.as_deref());
         let transport = Arc::new(ProcessTransport::new(self.hub().clone(), process));
         let driving = drive(
             spec,
@@ -383,14 +384,21 @@ fn run_spec(
     model: Option<Model>,
     base_ms: u64,
     fresh: bool,
+    setup: Option<&str>,
 ) -> RunSpec {
     let spec = &record.spec;
-    let opening = title::opening(spec.ask_title, &spec.access.withheld);
-    let prompt = if opening.is_empty() {
-        spec.prompt.clone()
-    } else {
-        format!("{opening}\n\n{}", spec.prompt)
-    };
+    let mut prompt = title::opening(spec.ask_title, &spec.access.withheld);
+    // A further round has been told.
+    if let Some(worktree) = spec.worktree.as_ref().filter(|_| spec.continues.is_none()) {
+        if !prompt.is_empty() {
+            prompt.push_str("\n\n");
+        }
+        prompt.push_str(&worktree::opening(worktree, setup));
+    }
+    if !prompt.is_empty() {
+        prompt.push_str("\n\n");
+    }
+    prompt.push_str(&spec.prompt);
     RunSpec {
         delegation: spec.id.clone(),
         attempt: record.attempt,

@@ -141,7 +141,7 @@ impl Engine {
                     let active = entry.active.lock().await;
                     let record = &active.delegation;
                     record.is_startable().then(|| {
-                        let prospect = self.prospect(record, |spec| self.0.servers.demand(spec));
+                        let prospect = self.prospect(record, |spec| self.demand(spec));
                         (prospect, self.0.servers.confinement(&record.spec))
                     })
                 }

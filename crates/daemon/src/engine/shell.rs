@@ -107,7 +107,7 @@ impl Engine {
             self.give_worktree(&mut spec, request.from.as_deref(), &config)
                 .await?;
         }
-        let started = self.admit(spec, &config).await?;
+        let started = self.admit_with_worktree(spec, &config).await?;
         held.hand_over(&started);
         Ok(started)
     }

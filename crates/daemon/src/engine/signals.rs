@@ -15,6 +15,9 @@ use super::Engine;
 use crate::hosts::{Catalogue, Connection, Signal};
 use crate::project;
 
+/// What the number of an apply stands behind, where a bridge tells whether its host got the answer.
+const APPLY: &str = "apply:";
+
 impl Engine {
     /// Handles signals one after the other until the hub is gone. Whatever takes time becomes a task.
     pub(crate) async fn listen(self, mut signals: mpsc::UnboundedReceiver<Signal>) {
@@ -87,7 +90,9 @@ impl Engine {
                 drop(record.send(handed));
             }
             Signal::NotHanded { id, session } => {
-                if let Ok(id) = id.parse::<DelegationId>() {
+                if let Some(seq) = id.strip_prefix(APPLY).and_then(|seq| seq.parse().ok()) {
+                    self.take_back(seq).await;
+                } else if let Ok(id) = id.parse::<DelegationId>() {
                     self.0.delivery.release_hold(&id, &session);
                 }
             }

@@ -260,6 +260,7 @@ impl Engine {
         let old = &record.spec;
         coming.may_go_on(old)?;
         let spec = &mut coming.spec;
+        spec.worktree = self.same_worktree(record).await?;
         // The session's own, whichever is the agent's today.
         spec.model.clone_from(&old.model);
         message.clone_into(&mut spec.prompt);
@@ -310,6 +311,12 @@ impl Engine {
                 .into());
             }
             coming.may_go_on(old)?;
+            coming.spec.worktree = self.same_worktree(record).await?;
+        } else if let Some(worktree) = coming.spec.worktree.take() {
+            let from = worktree.from.as_ref().map(DelegationId::as_str);
+            let Coming { spec, config, .. } = &mut coming;
+            let given = self.give_worktree(spec, from, config).await;
+            given.map_err(NotSteered::Refused)?;
         }
         // What was asked for then, a time limit of its own included.
         coming.spec.max_run_ms = old.max_run_ms;
@@ -319,7 +326,7 @@ impl Engine {
 
     async fn register_coming(&self, coming: Coming<'_>) -> Result<Started, NotStarted> {
         let Coming { spec, config, held } = coming;
-        let started = self.admit(spec, &config).await?;
+        let started = self.admit_with_worktree(spec, &config).await?;
         if let Some(held) = held {
             held.hand_over(&started);
         }
@@ -365,7 +372,6 @@ impl Engine {
             stall_ms: config.stall_ms(),
             max_attempts: config.limits.attempts,
             retries: None,
-            worktree: None,
             ..old.clone()
         }
     }

@@ -7,6 +7,7 @@ mod files;
 mod logs;
 mod processes;
 mod sessions;
+mod worktrees;
 
 use std::path::PathBuf;
 
@@ -34,6 +35,8 @@ pub(crate) enum Thing {
     Session(sessions::Dangling),
     /// A process that nobody looks after.
     Process(processes::Lost),
+    /// A worktree that fits no record, or is needed no more.
+    Worktree(worktrees::Found),
     /// The store's file, which can always do with some upkeep.
     Store { path: PathBuf, size: u64 },
 }
@@ -180,6 +183,8 @@ async fn find(
     let left = processes::left_behind(&places.data, end);
     things.extend(lost.into_iter().chain(left).map(Thing::Process));
     things.extend(logs::old(&logs, &servers).into_iter().map(Thing::Log));
+    let worktrees = worktrees::look(engine).await?;
+    things.extend(worktrees.into_iter().map(Thing::Worktree));
     things.push(Thing::Store {
         path: store.path().to_owned(),
         size: store.size().await,
@@ -203,6 +208,7 @@ impl Thing {
             Thing::Log(log) => log.finding(),
             Thing::Session(session) => session.finding(),
             Thing::Process(process) => process.finding(),
+            Thing::Worktree(found) => found.finding(),
             Thing::Store { path, size } => Finding {
                 kind: FindingKind::Store,
                 subject: path.display().to_string(),
@@ -219,6 +225,7 @@ async fn mend(engine: &Engine, thing: &Thing) -> Mended {
         Thing::Stray(stray) => files::mend(engine, stray).await,
         Thing::Session(session) => session.stop(engine).await,
         Thing::Process(process) => process.end(engine).await,
+        Thing::Worktree(found) => found.mend(engine).await,
         Thing::Log(log) => files::remove(log.path.clone(), log.size).await,
         Thing::Store { size, .. } => match engine.store().tend().await {
             Ok(tended) => Mended {

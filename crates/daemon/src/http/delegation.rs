@@ -7,7 +7,7 @@ use brigade_protocol::delegations::{Details, Scope};
 use brigade_protocol::{ErrorBody, ErrorCode};
 use brigade_store::{Found, Listed, StoreError};
 
-use super::{Api, Failure, view};
+use super::{Api, Failure, view, worktree};
 use crate::project;
 
 pub(super) async fn handle(
@@ -18,7 +18,9 @@ pub(super) async fn handle(
     match find(&api, &id, &scope).await? {
         Listed::Ours(row) => {
             let events = api.engine.store().timeline(&row.delegation.spec.id).await?;
-            Ok(Json(view::details(&api.engine, &row, &events)))
+            let mut details = view::details(&api.engine, &row, &events);
+            details.worktree = worktree::details(&api, &row.delegation).await?;
+            Ok(Json(details))
         }
         Listed::Predecessor(file) => Ok(Json(Details {
             summary: view::foreign(&file),

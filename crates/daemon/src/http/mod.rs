@@ -1,5 +1,6 @@
 //! The HTTP API on the Unix socket: one file per request.
 
+mod apply;
 mod attempts;
 mod bridge_register;
 mod bridge_stream;
@@ -9,8 +10,10 @@ mod delegation;
 mod delegation_follow;
 mod delegation_text;
 mod delegations;
+mod diff;
 #[cfg(test)]
 pub(crate) mod direct;
+mod discard;
 mod error;
 mod events;
 mod gc;
@@ -28,6 +31,7 @@ mod status;
 mod stop;
 mod terminal;
 mod tool;
+mod tool_apply;
 mod tool_cancel;
 mod tool_delegate;
 mod tool_list;
@@ -35,6 +39,7 @@ mod tool_read;
 mod tool_send;
 mod view;
 mod watch;
+mod worktree;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -160,12 +165,16 @@ pub(crate) fn router(api: Api) -> Router {
         .route(paths::TOOL_LIST, post(tool_list::handle))
         .route(paths::TOOL_CANCEL, post(tool_cancel::handle))
         .route(paths::TOOL_SEND, post(tool_send::handle))
+        .route(paths::TOOL_APPLY, post(tool_apply::handle))
         .route(paths::DELEGATIONS, get(delegations::handle))
         .route(paths::DELEGATION, get(delegation::handle))
         .route(paths::DELEGATION_TEXT, get(delegation_text::handle))
         .route(paths::DELEGATION_FOLLOW, get(delegation_follow::handle))
         .route(paths::DELEGATION_SEND, post(send::handle))
         .route(paths::DELEGATION_RETRY, post(retry::handle))
+        .route(paths::DELEGATION_DIFF, get(diff::handle))
+        .route(paths::DELEGATION_APPLY, post(apply::handle))
+        .route(paths::DELEGATION_DISCARD, post(discard::handle))
         .route(paths::STATS, get(stats::handle))
         .route(paths::WATCH, get(watch::handle))
         .route(paths::SEARCH, get(search::handle))

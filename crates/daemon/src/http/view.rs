@@ -118,7 +118,7 @@ pub(super) fn live_progress(entry: &Entry, (spent, counts): (u64, bool)) -> Prog
 /// What a delegation needs for its start besides a slot, if it lacks anything.
 fn waits_for(engine: &Engine, record: &Delegation) -> Option<String> {
     let spec = &record.spec;
-    let prospect = engine.prospect(record, |spec| engine.servers().place(spec));
+    let prospect = engine.prospect(record, |spec| engine.place(spec));
     match prospect {
         Prospect::Ready { .. } => None,
         Prospect::HostSilent(process) => Some(format!(

@@ -1,6 +1,5 @@
 //! Starting a server: on record before it is let to its work, so that no crash leaves one nobody knows.
 
-use std::io::{Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use uuid::Uuid;
 use super::{BACKOFF, Failure, Opening, PoolKey, Profile, Server, Servers, Stage, State};
 use crate::failpoint;
 use crate::hosts::{Environment, lock};
+use crate::last_words::last_words;
 
 /// How long a server may take to listen. With the registry of packages out of reach the host tries for
 /// 70 s before it goes on.
@@ -29,8 +29,6 @@ const ALONE: Duration = Duration::from_secs(120);
 const REOPEN: Duration = Duration::from_secs(30);
 /// What troubles with servers are about.
 const TROUBLE: &str = "own server";
-/// How much of a log's end is looked at for its last words.
-const LAST_WORDS: u64 = 4_096;
 
 impl Servers {
     /// Begins a server for this environment.
@@ -315,22 +313,4 @@ impl Servers {
 fn free_port() -> std::io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
-}
-
-/// The last line that a server has written, for people to read.
-fn last_words(log: &Path) -> String {
-    let tail = || -> std::io::Result<String> {
-        let mut file = std::fs::File::open(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS)))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let text = tail().unwrap_or_default();
-    let last = text.lines().rev().find(|line| !line.trim().is_empty());
-    match last {
-        Some(line) => format!(", saying: {} (see {})", line.trim(), log.display()),
-        None => format!(" and said nothing (see {})", log.display()),
-    }
 }

@@ -1,11 +1,13 @@
 //! What the tools answer. Every answer that is not the wanted one says what to do instead.
 
+mod applying;
 mod page;
 mod refusal;
 mod steering;
 
 use std::fmt::Write as _;
 
+pub use applying::{Applied, Conflict, applied, conflicting, may_not_apply, nothing_to_apply};
 pub use page::{Page, page};
 pub use refusal::{Refusal, TASK_GUARD};
 pub use steering::{Stood, Unsteerable, cancelled, continued, retried, sent};

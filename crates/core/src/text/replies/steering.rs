@@ -57,6 +57,11 @@ pub enum Unsteerable {
         /// The agent.
         agent: String,
     },
+    /// The worktree that its session works in is gone.
+    WorktreeGone {
+        /// Which.
+        id: DelegationId,
+    },
     /// It belongs to another root session.
     Elsewhere {
         /// Which.
@@ -109,6 +114,12 @@ impl fmt::Display for Unsteerable {
                 f,
                 "the rights of agent {agent} have changed since, and the session still has the earlier ones, so it does \
                  not go on. Delegate the work anew."
+            ),
+            Unsteerable::WorktreeGone { id } => write!(
+                f,
+                "the worktree of {id} is gone: it was applied, discarded or kept long enough. Delegate the work anew; \
+                 with from={id:?} it begins with these changes.",
+                id = id.as_str()
             ),
             Unsteerable::Elsewhere { id } => write!(
                 f,

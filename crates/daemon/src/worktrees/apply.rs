@@ -1,0 +1,458 @@
+//! Bringing changes into a person's tree, and taking them out again. A crash or a hang-up midway is rolled back,
+//! never finished later: whoever asked has not been told, and an undo of the host's would not know of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use brigade_core::delegation::{Changes, Delegation, Worktree};
+use brigade_core::id::DelegationId;
+use brigade_protocol::changes::{AppliedFile, ApplyOutcome, ApplyReport, Conflict};
+use brigade_store::{ApplyRow, ApplyState, NewApply, StoreError, WorktreeState};
+use brigade_worktree::{
+    ChangeKind, ConflictKind, Limits, Plan, Target, WriteError, is_done, plan, roll_back, write,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::Worktrees;
+use crate::failpoint;
+
+/// How long it may take to look at the tree and to merge.
+const APPLYING: Duration = Duration::from_secs(100);
+/// What the folder of journals is called, in a worktree's folder.
+const JOURNALS: &str = "applies";
+/// What the journal of an undo ends with; before it stands the number of what is undone.
+const UNDO: &str = "-undo";
+
+/// What is to be applied, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct ApplyRequest {
+    /// The directory of the tree to apply to; none for the one that was delegated from.
+    pub(crate) to: Option<String>,
+    /// Only these files and folders; none for all.
+    pub(crate) paths: Vec<String>,
+    /// Whether conflicts are written as markers.
+    pub(crate) markers: bool,
+    /// Whether it is only looked.
+    pub(crate) dry_run: bool,
+    /// `model` or `person`.
+    pub(crate) by: &'static str,
+}
+
+/// What came of it, and how it is known on record where something was written.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// What to tell.
+    pub(crate) report: ApplyReport,
+    /// Its number on record.
+    pub(crate) seq: Option<i64>,
+}
+
+/// What was changed, as a patch.
+#[derive(Debug)]
+pub(crate) enum Patch {
+    /// All of it, in this file.
+    File(PathBuf),
+    /// A part of it.
+    Part(Vec<u8>),
+    /// Nothing was changed.
+    Nothing,
+}
+
+/// Why nothing was applied. The tree is as it was, unless the words say otherwise.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotApplied {
+    /// It makes no sense with this delegation, in words that say what does.
+    #[error("{0}")]
+    Refused(String),
+    /// It failed midway and is taken back, or could not begin.
+    #[error("{0}")]
+    Failed(String),
+    /// The store failed; nothing was written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn failed(error: &dyn std::fmt::Display) -> NotApplied {
+    NotApplied::Failed(error.to_string())
+}
+
+impl Worktrees {
+    /// Applies what a delegation has changed. `cancel` takes back what is written by then.
+    ///
+    /// # Errors
+    /// [`NotApplied`].
+    pub(crate) async fn apply(
+        &self,
+        record: &Delegation,
+        request: &ApplyRequest,
+        cancel: &CancellationToken,
+    ) -> Result<Applied, NotApplied> {
+        let (worktree, changes) = self.applicable(record).await?;
+        let id = &record.spec.id;
+        let target = match &request.to {
+            Some(to) => self.target(record, to).await?,
+            None => self.target_at(record, &worktree.top),
+        };
+        let _turn = self.0.changing.lock().await;
+        let place = self.place(&worktree.id);
+        let planned = plan(
+            &place,
+            &worktree.base,
+            &changes.tree,
+            &target,
+            &request.paths,
+            &self.0.steps,
+        );
+        let planned = planned.await.map_err(|error| failed(&error))?;
+        let planned = marked(planned, request.markers);
+        let mut report = report(id, &planned);
+        report.whole = request.paths.is_empty() && planned.submodules.is_empty();
+        if is_blocked(&planned) {
+            report.outcome = ApplyOutcome::Conflicts;
+            report.whole = false;
+            return Ok(Applied { report, seq: None });
+        }
+        if planned.operations.is_empty() {
+            report.outcome = ApplyOutcome::Nothing;
+            return Ok(Applied { report, seq: None });
+        }
+        if request.dry_run {
+            report.outcome = ApplyOutcome::DryRun;
+            return Ok(Applied { report, seq: None });
+        }
+        let new = NewApply {
+            delegation: id.clone(),
+            top: report.top.clone(),
+            before: planned.before.clone(),
+            after: planned.after.clone(),
+            whole: report.whole,
+            files: u64::try_from(report.files.len()).unwrap_or(u64::MAX),
+            by: request.by.to_owned(),
+        };
+        let seq = self.0.parts.store.begin_apply(new).await?;
+        failpoint::pass("apply-recorded");
+        let journal = self.journals(&worktree.id).join(seq.to_string());
+        let written = write(&planned, &journal, cancel, &self.0.steps).await;
+        if let Err(error) = written {
+            return Err(self
+                .taken_back(id, seq, ApplyState::RolledBack, &error)
+                .await);
+        }
+        failpoint::pass("apply-written");
+        self.note(id, seq, ApplyState::Applied).await;
+        report.outcome = ApplyOutcome::Applied;
+        tracing::info!(%id, top = report.top, files = report.files.len(), by = request.by, "applied");
+        Ok(Applied {
+            report,
+            seq: Some(seq),
+        })
+    }
+
+    /// Takes out again what was applied last, and not undone yet; or what has this number.
+    ///
+    /// # Errors
+    /// [`NotApplied`].
+    pub(crate) async fn undo(
+        &self,
+        record: &Delegation,
+        seq: Option<i64>,
+        request: &ApplyRequest,
+        cancel: &CancellationToken,
+    ) -> Result<Applied, NotApplied> {
+        let (worktree, _) = self.applicable(record).await?;
+        let id = &record.spec.id;
+        let _turn = self.0.changing.lock().await;
+        let applies = self.0.parts.store.applies(id).await?;
+        let applied = |row: &&ApplyRow| {
+            row.state == ApplyState::Applied && seq.is_none_or(|seq| row.seq == seq)
+        };
+        let Some(row) = applies.iter().rev().find(applied) else {
+            return Err(NotApplied::Refused(format!(
+                "nothing of {id} is applied that could be taken out again"
+            )));
+        };
+        let place = self.place(&worktree.id);
+        let target = self.target_at(record, &row.apply.top);
+        let planned = plan(
+            &place,
+            &row.apply.after,
+            &row.apply.before,
+            &target,
+            &request.paths,
+            &self.0.steps,
+        );
+        let planned = planned.await.map_err(|error| failed(&error))?;
+        let planned = marked(planned, request.markers);
+        let mut report = report(id, &planned);
+        if is_blocked(&planned) {
+            report.outcome = ApplyOutcome::Conflicts;
+            return Ok(Applied { report, seq: None });
+        }
+        if request.dry_run {
+            report.outcome = ApplyOutcome::DryRun;
+            return Ok(Applied { report, seq: None });
+        }
+        if !planned.operations.is_empty() {
+            let journal = self
+                .journals(&worktree.id)
+                .join(format!("{}{UNDO}", row.seq));
+            let written = write(&planned, &journal, cancel, &self.0.steps).await;
+            if let Err(error) = written {
+                return Err(self
+                    .taken_back(id, row.seq, ApplyState::Applied, &error)
+                    .await);
+            }
+        }
+        failpoint::pass("undo-written");
+        // Of some files only, the rest is applied as before.
+        if request.paths.is_empty() {
+            self.note(id, row.seq, ApplyState::Undone).await;
+        }
+        report.outcome = ApplyOutcome::Undone;
+        tracing::info!(%id, top = report.top, files = report.files.len(), "undone");
+        Ok(Applied {
+            report,
+            seq: Some(row.seq),
+        })
+    }
+
+    /// The patch of what a delegation has changed, or of a part of that.
+    ///
+    /// # Errors
+    /// [`NotApplied`].
+    pub(crate) async fn patch(
+        &self,
+        record: &Delegation,
+        paths: &[String],
+    ) -> Result<Patch, NotApplied> {
+        let id = &record.spec.id;
+        if !paths.is_empty() {
+            let (worktree, changes) = self.applicable(record).await?;
+            let place = self.place(&worktree.id);
+            let part = brigade_worktree::diff(&place, &worktree.base, &changes.tree, paths).await;
+            return Ok(Patch::Part(part.map_err(|error| failed(&error))?));
+        }
+        if record.spec.worktree.is_none() {
+            let why = format!("{id} only reads: it has changed nothing");
+            return Err(NotApplied::Refused(why));
+        }
+        match &record.changes {
+            Some(changes) => Ok(match &changes.patch {
+                Some(path) => Patch::File(PathBuf::from(path)),
+                None => Patch::Nothing,
+            }),
+            None if record.state.is_terminal() => Ok(Patch::Nothing),
+            None => Err(NotApplied::Refused(format!(
+                "{id} is {}: what it has changed is known once it has ended",
+                record.state
+            ))),
+        }
+    }
+
+    /// What there is to apply, or words on what to do instead.
+    async fn applicable<'a>(
+        &self,
+        record: &'a Delegation,
+    ) -> Result<(&'a Worktree, &'a Changes), NotApplied> {
+        let id = &record.spec.id;
+        let refused = |why: String| Err(NotApplied::Refused(why));
+        let Some(worktree) = &record.spec.worktree else {
+            return refused(format!("{id} only reads: it has changed nothing"));
+        };
+        if !record.state.is_terminal() {
+            return refused(format!(
+                "{id} is {}: its changes can be applied once it has ended",
+                record.state
+            ));
+        }
+        let Some(changes) = &record.changes else {
+            return refused(format!("{id} ended before it could change anything"));
+        };
+        let row = self.0.parts.store.worktree(&worktree.id).await?;
+        if row.is_none_or(|row| row.state == WorktreeState::Discarded) {
+            let patch = changes.patch.as_deref().unwrap_or("its patch");
+            return refused(format!(
+                "{id} was discarded. What it has changed is in {patch}: `git apply --3way {patch}` brings it in"
+            ));
+        }
+        Ok((worktree, changes))
+    }
+
+    /// The tree that a directory is in, which has to be one of the same project.
+    async fn target(&self, record: &Delegation, to: &str) -> Result<Target, NotApplied> {
+        let project = crate::project::of(to).await;
+        if project != record.spec.project {
+            return Err(NotApplied::Refused(format!(
+                "{to} belongs to another project than {}; apply its patch there by hand",
+                record.spec.id
+            )));
+        }
+        Ok(self.target_at(record, to))
+    }
+
+    fn target_at(&self, record: &Delegation, directory: &str) -> Target {
+        let config = self.0.parts.configs.for_directory(&record.spec.directory);
+        Target {
+            directory: PathBuf::from(directory),
+            limits: Limits {
+                untracked_bytes: config.worktree.untracked,
+                time: APPLYING,
+                besides: vec![self.0.parts.data.clone()],
+            },
+        }
+    }
+
+    fn journals(&self, id: &DelegationId) -> PathBuf {
+        self.folder(id).join(JOURNALS)
+    }
+
+    /// Notes how an apply stands. Should that fail, its journal says it to the next daemon.
+    async fn note(&self, id: &DelegationId, seq: i64, state: ApplyState) {
+        if let Err(error) = self.0.parts.store.set_apply(seq, state).await {
+            tracing::error!(%id, seq, %error, "how an apply ended could not be recorded; its journal knows");
+        }
+    }
+
+    async fn taken_back(
+        &self,
+        id: &DelegationId,
+        seq: i64,
+        state: ApplyState,
+        error: &WriteError,
+    ) -> NotApplied {
+        if matches!(error, WriteError::Stuck { .. }) {
+            self.0.parts.troubles.note(format!(
+                "{id}: an apply that broke off could not be taken back: {error}"
+            ));
+        } else {
+            self.note(id, seq, state).await;
+        }
+        tracing::warn!(%id, %error, "an apply broke off");
+        failed(error)
+    }
+
+    /// Rolls back what an earlier daemon was writing when it ended. To be called before anybody can ask.
+    ///
+    /// # Errors
+    /// When the store can't be read or written.
+    pub(crate) async fn recover(&self) -> Result<(), StoreError> {
+        let store = &self.0.parts.store;
+        for row in store.worktrees().await? {
+            for journal in journals_in(&self.journals(&row.id)) {
+                self.settle(&row.id, &journal).await?;
+            }
+        }
+        // What is still being written by its record has no journal: nothing of it was begun.
+        for row in store.open_applies().await? {
+            store.set_apply(row.seq, ApplyState::RolledBack).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, id: &DelegationId, journal: &Path) -> Result<(), StoreError> {
+        let name = journal.file_name().unwrap_or_default().to_string_lossy();
+        let (seq, undo) = match name.strip_suffix(UNDO) {
+            Some(seq) => (seq, true),
+            None => (&*name, false),
+        };
+        let Ok(seq) = seq.parse::<i64>() else {
+            return Ok(());
+        };
+        let state = match roll_back(journal, &self.0.steps).await {
+            _ if is_done(journal) && undo => ApplyState::Undone,
+            _ if is_done(journal) => ApplyState::Applied,
+            Ok(outcome) => {
+                for left in &outcome.left {
+                    self.0.parts.troubles.note(format!(
+                        "{id}: {} was changed by somebody while an apply broke off, and is left so; what it was before \
+                         is in {}",
+                        left.path.display(),
+                        journal.display()
+                    ));
+                }
+                if undo {
+                    ApplyState::Applied
+                } else {
+                    ApplyState::RolledBack
+                }
+            }
+            Err(error) => {
+                self.0.parts.troubles.note(format!(
+                    "{id}: an apply that broke off could not be rolled back: {error}"
+                ));
+                tracing::error!(%id, seq, %error, "an apply could not be rolled back");
+                return Ok(());
+            }
+        };
+        let store = &self.0.parts.store;
+        // What is settled stays so.
+        let open = match store.apply_of(seq).await?.map(|row| row.state) {
+            Some(ApplyState::Writing) => !undo,
+            Some(ApplyState::Applied) => undo,
+            _ => false,
+        };
+        if open {
+            store.set_apply(seq, state).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The journals in a folder, by their names.
+fn journals_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut journals: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    journals.sort();
+    journals
+}
+
+/// Has conflicts written as markers, where that is wanted.
+fn marked(plan: Plan, markers: bool) -> Plan {
+    if markers { plan.with_markers() } else { plan }
+}
+
+/// Whether something is in the way of writing it. A file that is not part of the repository's state has no other
+/// side to be marked.
+fn is_blocked(plan: &Plan) -> bool {
+    let mut conflicts = plan.conflicts.iter();
+    conflicts.any(|conflict| !plan.marked || conflict.kind == ConflictKind::InTheWay)
+}
+
+fn report(id: &DelegationId, plan: &Plan) -> ApplyReport {
+    let lossy = |path: &Path| path.to_string_lossy().into_owned();
+    let submodules = plan.submodules.iter();
+    ApplyReport {
+        id: id.clone(),
+        outcome: ApplyOutcome::Nothing,
+        top: lossy(&plan.top),
+        files: plan
+            .operations
+            .iter()
+            .map(|operation| AppliedFile {
+                path: lossy(operation.path()),
+                kind: match operation.kind() {
+                    ChangeKind::Added => "added",
+                    ChangeKind::Deleted => "deleted",
+                    ChangeKind::Modified | ChangeKind::Mode | ChangeKind::Type => "modified",
+                }
+                .to_owned(),
+            })
+            .collect(),
+        conflicts: plan
+            .conflicts
+            .iter()
+            .map(|conflict| Conflict {
+                path: lossy(&conflict.path),
+                what: conflict.what.clone(),
+                text: conflict.hunks.clone(),
+            })
+            .collect(),
+        left_out: submodules
+            .map(|path| {
+                let path = path.display();
+                format!("another commit of the submodule {path}: check it out there yourself")
+            })
+            .collect(),
+        whole: false,
+    }
+}

@@ -1,0 +1,229 @@
+//! Laying a worktree out before its delegation starts: the files, and what the setup command makes of them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use brigade_core::delegation::{Spec, Worktree, span};
+use brigade_core::id::DelegationId;
+use brigade_os::process::End;
+use brigade_os::spawn::{gated, leash};
+use brigade_store::WorktreeState;
+use brigade_worktree::build;
+use tokio::time::Instant;
+
+use super::{BACKOFF, Readiness, Stand, Worktrees, begun};
+use crate::config::{Config, SetupBy};
+use crate::failpoint;
+use crate::hosts::lock;
+use crate::last_words::last_words;
+
+impl Worktrees {
+    /// Where a worktree stands, as far as is known. Changes nothing.
+    pub(crate) fn look(&self, worktree: &Worktree) -> Readiness {
+        match lock(&self.0.stands).get(&worktree.id) {
+            Some(Stand::Ready) => Readiness::Ready,
+            Some(Stand::Failed { why, .. }) => Readiness::Failing(why.clone()),
+            Some(Stand::Coming) | None => Readiness::Coming,
+        }
+    }
+
+    /// The same, and has done what it takes to get it ready.
+    pub(crate) fn demand(&self, spec: &Spec, worktree: &Worktree, config: &Config) -> Readiness {
+        let mut stands = lock(&self.0.stands);
+        let count = match stands.get(&worktree.id) {
+            Some(Stand::Ready) => return Readiness::Ready,
+            Some(Stand::Coming) => return Readiness::Coming,
+            Some(Stand::Failed { why, until, .. }) if *until > Instant::now() => {
+                return Readiness::Failing(why.clone());
+            }
+            Some(Stand::Failed { count, .. }) => *count,
+            None => 0,
+        };
+        stands.insert(worktree.id.clone(), Stand::Coming);
+        drop(stands);
+        let (worktrees, spec, worktree) = (self.clone(), spec.clone(), worktree.clone());
+        let config = config.clone();
+        self.spawn(async move {
+            let stand = match worktrees.prepare(&spec, &worktree, &config).await {
+                Ok(()) => {
+                    worktrees.0.parts.troubles.clear(worktree.id.as_str());
+                    Stand::Ready
+                }
+                Err(why) => worktrees.failed(&worktree.id, why, count + 1),
+            };
+            lock(&worktrees.0.stands).insert(worktree.id.clone(), stand);
+            // Whoever waits for it asks again.
+            worktrees.0.parts.hub.servers_changed();
+        });
+        Readiness::Coming
+    }
+
+    fn failed(&self, id: &DelegationId, why: String, count: u32) -> Stand {
+        let pause = BACKOFF.0 * 2u32.saturating_pow((count - 1).min(16));
+        let pause = pause.min(BACKOFF.1);
+        self.0.parts.troubles.note(format!(
+            "{id}: its worktree could not be laid out: {why}; it is tried again"
+        ));
+        let until = Instant::now() + pause;
+        let hub = self.0.parts.hub.clone();
+        self.spawn(async move {
+            tokio::time::sleep_until(until).await;
+            hub.servers_changed();
+        });
+        Stand::Failed { why, count, until }
+    }
+
+    async fn prepare(
+        &self,
+        spec: &Spec,
+        worktree: &Worktree,
+        config: &Config,
+    ) -> Result<(), String> {
+        let words = |error: &dyn std::fmt::Display| error.to_string();
+        let store = &self.0.parts.store;
+        let row = store.worktree(&worktree.id).await;
+        let row = row
+            .map_err(|error| words(&error))?
+            .ok_or("it is not on record")?;
+        if row.state == WorktreeState::Ready && Path::new(&worktree.directory).is_dir() {
+            return Ok(());
+        }
+        let Ok(_turn) = self.0.building.acquire().await else {
+            return Err("the daemon ends".to_owned());
+        };
+        let place = self.place(&worktree.id);
+        let snapshot = begun(&place)?;
+        let built = build(&place, &snapshot, &self.0.steps).await;
+        let built = built.map_err(|error| words(&error))?;
+        // A folder in which nothing is tracked is not among the files.
+        std::fs::create_dir_all(&worktree.directory)
+            .map_err(|error| format!("{}: {error}", worktree.directory))?;
+        failpoint::pass("worktree-built");
+        let setup = match &config.worktree.setup {
+            Some(command) => Some(self.set_up(spec, worktree, command, config).await),
+            None => None,
+        };
+        failpoint::pass("worktree-set-up");
+        store
+            .set_worktree(&worktree.id, WorktreeState::Ready, built.bytes, setup)
+            .await
+            .map_err(|error| words(&error))
+    }
+
+    /// Runs the setup command, and says how it ended: the work goes on whatever comes of it.
+    async fn set_up(
+        &self,
+        spec: &Spec,
+        worktree: &Worktree,
+        command: &str,
+        config: &Config,
+    ) -> String {
+        let settings = &config.worktree;
+        let confined = worktree.confine && brigade_os::confine::available().is_ok();
+        if settings.setup_by == SetupBy::Project && !confined && !settings.trust_setup {
+            return "not run: the project's setup command can't be confined here, and [worktree] trust_setup is false"
+                .to_owned();
+        }
+        let Some(environment) = self.0.parts.hub.environment(spec) else {
+            return "not run: the environment to run it in is not known".to_owned();
+        };
+        let place = self.place(&worktree.id);
+        let mut variables = environment.variables.clone();
+        variables.extend(own_variables(&place.tmp()));
+        let mut args: Vec<OsString> = vec!["gate".into()];
+        if confined {
+            args.push("--confined".into());
+            let folders = [place.tree(), place.tmp()];
+            for path in folders.iter().chain(&settings.writable) {
+                args.extend(["--writable".into(), path.clone().into_os_string()]);
+            }
+        }
+        // The gate's program starts in the root folder.
+        args.extend(["--", "sh", "-c", "cd \"$1\" && exec sh -c \"$2\"", "sh"].map(OsString::from));
+        args.extend([worktree.directory.clone().into(), command.into()]);
+        let log = self.folder(&worktree.id).join("setup.log");
+        match run(
+            &self.0.parts.program,
+            args,
+            &variables,
+            &log,
+            settings.setup_time,
+        )
+        .await
+        {
+            Ok(Ran::Success) => "done".to_owned(),
+            Ok(Ran::Failed(status)) => format!("{status}{}", last_words(&log)),
+            Ok(Ran::OverTime(limit)) => format!(
+                "stopped after {}{}",
+                span(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+                last_words(&log)
+            ),
+            Err(error) => format!("not run: {error}"),
+        }
+    }
+}
+
+/// How a command ended.
+enum Ran {
+    Success,
+    Failed(std::process::ExitStatus),
+    OverTime(Duration),
+}
+
+/// Runs a command behind its gate to its end, or to the limit.
+async fn run(
+    program: &Path,
+    args: Vec<OsString>,
+    variables: &BTreeMap<String, String>,
+    log: &Path,
+    limit: Option<Duration>,
+) -> std::io::Result<Ran> {
+    let started = gated(program, args, variables, log)?;
+    let process = started.id;
+    // Should the daemon end meanwhile, the next one begins with this anew.
+    let hold = ["gate".to_owned(), "--hold".to_owned(), process.to_string()];
+    let held = leash(program, hold)?;
+    let mut child = started.open().await?;
+    let ended = async {
+        match limit {
+            Some(limit) => tokio::time::timeout(limit, child.wait()).await.ok(),
+            None => Some(child.wait().await),
+        }
+    };
+    let ended = ended.await;
+    if ended.is_some()
+        && let Err(error) = held.release().await
+    {
+        tracing::debug!(%error, "who watched over a setup command is gone");
+    }
+    match (ended, limit) {
+        (Some(status), _) => {
+            let status = status?;
+            Ok(if status.success() {
+                Ran::Success
+            } else {
+                Ran::Failed(status)
+            })
+        }
+        (None, limit) => {
+            // It leads a group of its own.
+            process.end(End::Kill)?;
+            child.wait().await?;
+            Ok(Ran::OverTime(limit.unwrap_or_default()))
+        }
+    }
+}
+
+/// Package managers keep their caches where they may write.
+fn own_variables(tmp: &Path) -> BTreeMap<String, String> {
+    let cache = tmp.join("cache");
+    [
+        ("TMPDIR", tmp.to_owned()),
+        ("XDG_CACHE_HOME", cache.clone()),
+        ("npm_config_cache", cache.join("npm")),
+    ]
+    .map(|(name, path): (&str, PathBuf)| (name.to_owned(), path.display().to_string()))
+    .into()
+}
