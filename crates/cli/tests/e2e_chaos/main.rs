@@ -15,6 +15,7 @@ mod points;
 mod rig;
 mod rounds;
 mod servers;
+mod worktrees;
 
 #[path = "../e2e_loop/stage.rs"]
 #[expect(

@@ -13,6 +13,7 @@ use crate::stage::{
     Host, LIMIT, Parent, answer, begun, delegating, ended, others_were_served, show, shown,
     turns_of,
 };
+use crate::worktrees;
 
 /// Points that a delegation alone passes whose parent can be spoken to, and at which of their passes the
 /// daemon dies: a life has five commits. The only notice asks for the reply itself.
@@ -57,6 +58,7 @@ fn no_point_is_left_out() {
         .chain(OFFERED)
         .chain(servers::POINTS)
         .copied()
+        .chain(worktrees::points())
         .collect();
     assert_eq!(tested, POINTS.iter().copied().collect());
 }

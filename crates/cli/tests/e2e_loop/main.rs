@@ -18,3 +18,4 @@ mod stage;
 mod traces;
 mod tui;
 mod without;
+mod worktrees;

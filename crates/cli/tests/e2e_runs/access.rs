@@ -121,7 +121,7 @@ async fn agents_that_write_are_refused_with_guidance_and_unknown_ones_with_names
         .agent("careful", READER, "You are not to be asked.")
         .unwrap();
     sandbox
-        .brigade_toml("[agent.careful]\nrun = \"refuse\"\n")
+        .brigade_toml("[agent.careful]\nrun = \"refuse\"\n[server]\nenabled = false\n")
         .unwrap();
     let rig = Rig::serve(sandbox).await;
     let root = rig.root().await;
@@ -138,9 +138,15 @@ async fn agents_that_write_are_refused_with_guidance_and_unknown_ones_with_names
             "{answer}"
         );
     }
-    assert_eq!(
-        answers[3],
-        "Delegation refused: there is no agent \"nosuch\". Use one of: explore, reader."
+    assert!(
+        answers[3].starts_with("Delegation refused: there is no agent \"nosuch\". Use one of: "),
+        "{}",
+        answers[3]
+    );
+    assert!(
+        answers[3].contains("explore") && answers[3].contains("reader"),
+        "{}",
+        answers[3]
     );
     assert!(
         answers[4].contains("may not be delegated to"),
