@@ -142,6 +142,16 @@ impl Armed {
         self.assert_reached();
     }
 
+    /// Starts daemons until one has died at the point: one that comes to it at once can't be awaited by its process.
+    pub(crate) async fn died_starting(&self, sandbox: &Sandbox) {
+        let began = Instant::now();
+        while !self.died.exists() {
+            assert!(began.elapsed() < LIMIT, "nobody died at {}", self.point);
+            // Its bridge may start it, too; the one that dies is told as one that could not be started.
+            sandbox.brigade(&["daemon", "start"]).await.unwrap();
+        }
+    }
+
     /// Some daemon died at the point.
     pub(crate) fn assert_reached(&self) {
         assert!(self.died.exists(), "nobody died at {}", self.point);
