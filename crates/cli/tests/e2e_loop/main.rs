@@ -1,6 +1,7 @@
 //! The loop in the real OpenCode: notices and wakings, what survives what, and what the model sees.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod asked;
 mod compaction;
 #[cfg(target_os = "linux")]
 mod confined;
