@@ -314,7 +314,7 @@ async function runTool(name, args, context, directory) {
       why = refusal(reply).message;
       if (reply.status === 410 && link.id === connection) disconnected(new Error(why));
       if (reply.status !== 410 && reply.body?.code !== "draining") return refused + why;
-    } catch (error) { why = words(error); if (/_(read|cancel)$/.test(name)) send({ type: "not_handed", id: String(args?.id), session }); } // its answer may be lost
+    } catch (error) { why = words(error); if (/_(read|cancel|apply)$/.test(name)) send({ type: "not_handed", id: String(args?.id), session }); } // its answer may be lost
     await pause(50 * 2 ** tries); // asking again is safe: the daemon knows a repeated call
   }
   return `${refused}Brigade's daemon could not be reached: ${why}. Start it with \`brigade daemon start\` (\`brigade doctor\` tells what is wrong); use the task tool meanwhile.`;

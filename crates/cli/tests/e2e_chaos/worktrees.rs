@@ -250,6 +250,10 @@ async fn wherever_the_daemon_dies_an_apply_is_whole_or_taken_back() {
         assert_eq!(files(&sandbox.project()), old, "{point}");
     }
     // What was not let go in the end is found.
+    let parent = Parent::open(sandbox, &host, LETTING_GO).await;
+    parent.says(delegating(LETTING_GO)).await;
+    let id = parent.delegations().await.remove(0);
+    parent.answered(3).await;
     let armed = world.arm(LETTING_GO, 1).await;
     let done = sandbox.brigade(&["apply", &id]).await.unwrap();
     assert_eq!(done.code(), Some(0), "{done:?}");

@@ -15,8 +15,10 @@ use super::Engine;
 use crate::hosts::{Catalogue, Connection, Signal};
 use crate::project;
 
-/// What the number of an apply stands behind, where a bridge tells whether its host got the answer.
-const APPLY: &str = "apply:";
+/// The number of the apply that a bridge tells of, where it is none of a result.
+fn apply_of(id: &str) -> Option<i64> {
+    id.strip_prefix("apply:")?.parse().ok()
+}
 
 impl Engine {
     /// Handles signals one after the other until the hub is gone. Whatever takes time becomes a task.
@@ -83,6 +85,9 @@ impl Engine {
                 session,
                 record,
             } => {
+                if let Some(seq) = apply_of(&id) {
+                    self.0.worktrees.confirmed(seq);
+                }
                 let handed = match id.parse::<DelegationId>() {
                     Ok(id) => self.handed(&id, &session).await,
                     Err(_) => Ok(()),
@@ -90,10 +95,14 @@ impl Engine {
                 drop(record.send(handed));
             }
             Signal::NotHanded { id, session } => {
-                if let Some(seq) = id.strip_prefix(APPLY).and_then(|seq| seq.parse().ok()) {
+                if let Some(seq) = apply_of(&id) {
+                    self.0.worktrees.confirmed(seq);
                     self.take_back(seq).await;
                 } else if let Ok(id) = id.parse::<DelegationId>() {
                     self.0.delivery.release_hold(&id, &session);
+                    if let Some(seq) = self.0.worktrees.unanswered(&id, &session) {
+                        self.take_back(seq).await;
+                    }
                 }
             }
             Signal::LedgerShown { session, turn } => self.ledger_shown(&session, &turn).await,

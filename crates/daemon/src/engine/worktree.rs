@@ -38,11 +38,7 @@ impl Engine {
             Some(id) => Some(self.left_by(spec, id).await?),
             None => None,
         };
-        let taken = self
-            .0
-            .worktrees
-            .take(&spec.id, &spec.directory, from, config)
-            .await;
+        let taken = self.0.worktrees.take(spec, from, config).await;
         spec.worktree = Some(taken.map_err(|error| refused(error.to_string()))?);
         Ok(())
     }
@@ -229,8 +225,7 @@ impl Engine {
         undo: bool,
         cancel: CancellationToken,
     ) -> Result<Applied, NotApplied> {
-        let worktrees = self.0.worktrees.clone();
-        let engine = self.clone();
+        let (engine, worktrees) = (self.clone(), self.0.worktrees.clone());
         let applying = self.0.tasks.spawn(async move {
             let applied = if undo {
                 worktrees.undo(&record, None, &request, &cancel).await?
@@ -238,7 +233,13 @@ impl Engine {
                 worktrees.apply(&record, &request, &cancel).await?
             };
             engine.0.activity.notify_one();
-            if applied.report.outcome == ApplyOutcome::Applied && applied.report.whole {
+            let Some(seq) = applied.seq.filter(|_| !undo) else {
+                return Ok(applied);
+            };
+            if cancel.is_cancelled() {
+                // Who asked has hung up in the last moment, and would never know.
+                engine.take_back(seq).await;
+            } else if applied.report.whole {
                 // What it may still hold stays, and with it the files. Nobody waits for that.
                 engine.spawn(async move {
                     worktrees.let_go(&record).await;

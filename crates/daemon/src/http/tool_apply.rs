@@ -74,6 +74,10 @@ pub(super) async fn handle(
         }
         Err(NotApplied::Store(error)) => return Err(error.into()),
     };
+    if let Some(seq) = applied.seq {
+        let session = &call.caller.session;
+        api.engine.worktrees().answering(&id, session, seq);
+    }
     let report = applied.report;
     let files = report.files.iter().map(|file| file.path.clone());
     let asks = if report.outcome == ApplyOutcome::DryRun {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worktrees;
 use crate::failpoint;
+use crate::hosts::lock;
 
 /// How long it may take to look at the tree and to merge.
 const APPLYING: Duration = Duration::from_secs(100);
@@ -94,7 +95,7 @@ impl Worktrees {
             None => self.target_at(record, &worktree.top),
         };
         let _turn = self.0.changing.lock().await;
-        let place = self.place(&worktree.id);
+        let place = self.place_for(&worktree.id, &record.spec);
         let planned = plan(
             &place,
             &worktree.base,
@@ -171,7 +172,7 @@ impl Worktrees {
                 "nothing of {id} is applied that could be taken out again"
             )));
         };
-        let place = self.place(&worktree.id);
+        let place = self.place_for(&worktree.id, &record.spec);
         let target = self.target_at(record, &row.apply.top);
         let planned = plan(
             &place,
@@ -214,6 +215,23 @@ impl Worktrees {
             report,
             seq: Some(row.seq),
         })
+    }
+
+    /// A tool call of this session has applied something, and is about to be answered.
+    pub(crate) fn answering(&self, id: &DelegationId, session: &str, seq: i64) {
+        let key = (id.clone(), session.to_owned());
+        lock(&self.0.unconfirmed).insert(key, seq);
+    }
+
+    /// The host has the answer.
+    pub(crate) fn confirmed(&self, seq: i64) {
+        lock(&self.0.unconfirmed).retain(|_, known| *known != seq);
+    }
+
+    /// What was applied in a call of this session whose answer is lost, if anything.
+    pub(crate) fn unanswered(&self, id: &DelegationId, session: &str) -> Option<i64> {
+        let key = (id.clone(), session.to_owned());
+        lock(&self.0.unconfirmed).remove(&key)
     }
 
     /// The patch of what a delegation has changed, or of a part of that.
@@ -336,6 +354,11 @@ impl Worktrees {
     /// # Errors
     /// When the store can't be read or written.
     pub(crate) async fn recover(&self) -> Result<(), StoreError> {
+        match brigade_worktree::sweep(self.root()).await {
+            Ok(swept) if swept.is_empty() => {}
+            Ok(swept) => tracing::info!(count = swept.len(), "removed what was on its way out"),
+            Err(error) => tracing::warn!(%error, "what was on its way out stays for now"),
+        }
         let store = &self.0.parts.store;
         for row in store.worktrees().await? {
             for journal in journals_in(&self.journals(&row.id)) {

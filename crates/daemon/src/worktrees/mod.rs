@@ -71,6 +71,8 @@ struct Inner {
     building: Semaphore,
     /// Notified when a delegation with one has ended.
     ended: Notify,
+    /// What was applied in tool calls whose answers are not known to have arrived: by delegation and session.
+    unconfirmed: Mutex<HashMap<(DelegationId, String), i64>>,
     /// Held by who writes in a person's tree or removes a worktree: one at a time.
     changing: tokio::sync::Mutex<()>,
 }
@@ -109,6 +111,7 @@ impl Worktrees {
             parts,
             steps: Arc::new(failpoint::pass),
             stands: Mutex::default(),
+            unconfirmed: Mutex::default(),
             building: Semaphore::new(AT_ONCE),
             ended: Notify::new(),
             changing: tokio::sync::Mutex::default(),
@@ -129,6 +132,16 @@ impl Worktrees {
         Place::new(self.folder(id))
     }
 
+    /// The same for work in which git reads or writes the person's files: their configuration and their filter
+    /// programs are found by the environment that the work was asked for in, as far as that is known.
+    fn place_for(&self, id: &DelegationId, spec: &Spec) -> Place {
+        let place = self.place(id);
+        match self.0.parts.hub.environment(spec) {
+            Some(environment) => place.with_environment(environment.variables.clone()),
+            None => place,
+        }
+    }
+
     /// Takes the state that a delegation is to begin with: of the tree that a directory is in, or what another
     /// one has left, given as that one's ID, its worktree's name and the tree.
     ///
@@ -136,11 +149,11 @@ impl Worktrees {
     /// [`NotTaken`]; nothing of it is left then.
     pub(crate) async fn take(
         &self,
-        id: &DelegationId,
-        directory: &str,
+        spec: &Spec,
         from: Option<(DelegationId, DelegationId, String)>,
         config: &Config,
     ) -> Result<Worktree, NotTaken> {
+        let id = &spec.id;
         let used = self.0.parts.store.worktree_bytes().await;
         let used = used.map_err(|error| NotTaken(error.to_string()))?;
         if used >= config.worktree.disk {
@@ -153,7 +166,7 @@ impl Worktrees {
         }
         let failed = |error: &dyn std::fmt::Display| NotTaken(error.to_string());
         ensure_private_dir(&self.0.parts.root).map_err(|error| failed(&error))?;
-        let place = self.place(id);
+        let place = self.place_for(id, spec);
         let limits = Limits {
             untracked_bytes: config.worktree.untracked,
             time: TAKING,
@@ -165,7 +178,7 @@ impl Worktrees {
             result: tree.clone(),
         });
         let taken = snapshot(
-            Path::new(directory),
+            Path::new(&spec.directory),
             &place,
             &limits,
             origin.as_ref(),
@@ -206,7 +219,7 @@ impl Worktrees {
         worktree: &Worktree,
     ) -> Result<Changes, String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
-        let place = self.place(&worktree.id);
+        let place = self.place_for(&worktree.id, spec);
         let begun = begun(&place)?;
         let collected = collect(&place, &begun, &self.0.steps).await;
         let collected = collected.map_err(|error| words(&error))?;

@@ -93,7 +93,7 @@ impl Worktrees {
         let Ok(_turn) = self.0.building.acquire().await else {
             return Err("the daemon ends".to_owned());
         };
-        let place = self.place(&worktree.id);
+        let place = self.place_for(&worktree.id, spec);
         let snapshot = begun(&place)?;
         let built = build(&place, &snapshot, &self.0.steps).await;
         let built = built.map_err(|error| words(&error))?;
