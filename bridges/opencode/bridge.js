@@ -285,8 +285,8 @@ function childEvent(directory, session, { type, properties }) {
 /** Whether a message is a person's: what Brigade and other plugins write has no other parts than these. */
 const personal = (parts) => parts.some((part) => !part.synthetic && !part.ignored && part.type !== "compaction");
 /** Has the host ask for these edits as its own tools do, where it can; rejects where they are not allowed, or the call is aborted. */
-const askToEdit = async (files, context) => Promise.race([
-  context.ask?.({ permission: "edit", patterns: files, always: ["*"], metadata: { filepath: files.join(", ").slice(0, 200) } }),
+const askToEdit = async (files, diff, context) => Promise.race([
+  context.ask?.({ permission: "edit", patterns: files, always: ["*"], metadata: { filepath: files.join(", ").slice(0, 200), diff } }),
   new Promise((_, reject) => context.abort?.addEventListener("abort", () => reject(new Error("The call was aborted.")))),
 ]);
 async function runTool(name, args, context, directory) {
@@ -302,9 +302,9 @@ async function runTool(name, args, context, directory) {
     try {
       const body = { caller: { connection, session, message: messageID ?? null, agent: caller ?? null, parent, directory }, args, allowed };
       const reply = await request(`/v1/tools/${name.replace("delegation_", "")}`, JSON.stringify(body), { timeout, signals: [signal, lost.signal] });
-      const { asks, handed } = reply.body ?? {};
+      const { asks, diff, handed } = reply.body ?? {};
       if (reply.status === 200 && asks?.length && !allowed) {
-        const denied = await askToEdit(asks, context).then(() => null, words);
+        const denied = await askToEdit(asks, diff, context).then(() => null, words);
         if (denied) return `Nothing was written: these edits were not allowed. ${denied}`;
         [allowed, tries] = [true, -1];
         continue;

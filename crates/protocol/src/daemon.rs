@@ -67,6 +67,9 @@ pub struct Status {
     /// The servers of Brigade's own.
     #[serde(default)]
     pub servers: Vec<ServerStatus>,
+    /// The worktrees; none from a daemon that has none.
+    #[serde(default)]
+    pub worktrees: Option<WorktreesStatus>,
     /// The panels in hosts' terminal UIs that have been heard of.
     #[serde(default)]
     pub panels: Vec<Panel>,
@@ -88,6 +91,19 @@ pub struct Panel {
     /// What this host lacks and the panel had to leave out, in words.
     #[serde(default)]
     pub missing: Vec<String>,
+}
+
+/// The worktrees that take up room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorktreesStatus {
+    /// How many have their files there.
+    pub count: u64,
+    /// What these take up, in bytes, as last seen.
+    pub bytes: u64,
+    /// What they may take up before no new one is made, in bytes.
+    pub limit: u64,
+    /// How far those who work in them are kept inside, in words.
+    pub confinement: String,
 }
 
 /// A server of Brigade's own.

@@ -93,4 +93,7 @@ pub struct Answer {
     /// permission to edit them, and calls again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asks: Vec<String>,
+    /// With [`Answer::asks`]: what would be changed, for the person who is asked. Cut where it is long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
 }

@@ -262,21 +262,21 @@ impl Store {
             .await
     }
 
-    /// The size of all worktrees whose files are there, as last seen, in bytes.
+    /// How many worktrees have their files there, and the size of all of them, as last seen, in bytes.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn worktree_bytes(&self) -> Result<u64, StoreError> {
+    pub async fn worktree_usage(&self) -> Result<(u64, u64), StoreError> {
         self.0
             .workers
             .read(|db| {
-                let bytes: i64 = db
+                let used = db
                     .prepare_cached(
-                        "SELECT coalesce(sum(bytes), 0) FROM worktrees INDEXED BY worktrees_there
+                        "SELECT count(*), coalesce(sum(bytes), 0) FROM worktrees INDEXED BY worktrees_there
                          WHERE state IN ('taken', 'ready')",
                     )?
-                    .query_row([], |row| row.get(0))?;
-                Ok(unsigned(bytes))
+                    .query_row([], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))))?;
+                Ok(used)
             })
             .await
     }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use brigade_client::{ClientError, Connector, Handshake, StartPolicy};
+use brigade_core::text::line::size;
 use brigade_protocol::daemon::Status;
 
 use crate::args::{Daemon, Run};
@@ -198,6 +199,16 @@ fn print(out: &mut Output, status: &Status, now: &Now) -> Result<(), CliError> {
             server.running
         ))?;
     }
+    if let Some(worktrees) = &status.worktrees {
+        let name = out.paint(Tone::Faint, "Trees   ");
+        out.line(&format!(
+            "{name} {}, {} of {}, kept inside {}",
+            count(worktrees.count, "worktree"),
+            size(worktrees.bytes),
+            size(worktrees.limit),
+            worktrees.confinement
+        ))?;
+    }
     for trouble in &status.troubles {
         let name = out.paint(Tone::Bad, "Trouble ");
         out.line(&format!("{name} {}", harmless(trouble)))?;
@@ -209,7 +220,9 @@ fn print(out: &mut Output, status: &Status, now: &Now) -> Result<(), CliError> {
 pub(crate) mod tests {
     use super::*;
     use crate::commands::list::tests::{at, now};
-    use brigade_protocol::daemon::{AgentStatus, BridgeStatus, DirectoryStatus, ServerStatus};
+    use brigade_protocol::daemon::{
+        AgentStatus, BridgeStatus, DirectoryStatus, ServerStatus, WorktreesStatus,
+    };
 
     pub(crate) fn status() -> Status {
         let agent = |name: &str, class: &str, detail: &str| AgentStatus {
@@ -254,6 +267,12 @@ pub(crate) mod tests {
                 profile: "open".into(),
                 running: 2,
             }],
+            worktrees: Some(WorktreesStatus {
+                count: 3,
+                bytes: 87_000_000,
+                limit: 20_000_000_000,
+                confinement: "by the kernel (Landlock 7)".into(),
+            }),
             panels: Vec::new(),
         }
     }

@@ -406,3 +406,42 @@ async fn one_begins_with_what_another_has_left_and_outside_git_none_begins() {
     assert!(said.contains("is in no git working tree"), "{said}");
     assert!(said.contains("`task` tool"), "{said}");
 }
+
+#[tokio::test]
+async fn a_projects_setup_command_runs_confined_and_its_failure_is_told() {
+    let sandbox = sandbox("").await;
+    repository(&sandbox).await;
+    let escapes = sandbox.home().join("escaped");
+    let setup = format!(
+        "echo installed > deps.txt; touch {} ; echo 'no network' >&2; exit 3",
+        escapes.display()
+    );
+    let project = format!("[worktree]\nsetup = {setup:?}\n");
+    fs::write(sandbox.project().join(".brigade.toml"), project).unwrap();
+    let host = Host::start(&sandbox).await;
+    let parent = Parent::open(&sandbox, &host, "Setup").await;
+    let script = editing(&shell("alpha", "cat deps.txt")).step().say("begun");
+    parent.says(script).await;
+    let id = parent.delegations().await.remove(0);
+    ended(&sandbox, &id).await;
+    let row = show(&sandbox, &id).await;
+    assert_eq!(row["state"], "complete", "{row:#}");
+    let setup = row["worktree"]["setup"].as_str().unwrap();
+    assert!(
+        setup.starts_with("exit status: 3, saying: no network (see "),
+        "{setup}"
+    );
+    assert!(!escapes.exists(), "it has written into the person's home");
+    let child = row["child"].as_str().unwrap();
+    let turns = crate::stage::turns_of(&sandbox, child);
+    assert!(
+        turns[0]
+            .prompt
+            .contains("The command that sets it up: exit status: 3")
+    );
+    let seen = turns.last().unwrap().tool_results();
+    assert!(
+        seen.iter().any(|text| text.contains("installed")),
+        "{seen:?}"
+    );
+}

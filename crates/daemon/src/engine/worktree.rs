@@ -24,8 +24,9 @@ impl Engine {
         from: Option<&str>,
         config: &Config,
     ) -> Result<(), Refusal> {
+        let agent = spec.agent.clone();
         let refused = |why: String| Refusal::NoWorktree {
-            agent: spec.agent.clone(),
+            agent: agent.clone(),
             why,
         };
         if !self.configs().user().server.enabled {
@@ -38,6 +39,16 @@ impl Engine {
             Some(id) => Some(self.left_by(spec, id).await?),
             None => None,
         };
+        // The folder bears its name, and another's is nobody's to take.
+        while self
+            .0
+            .worktrees
+            .is_taken(&spec.id)
+            .await
+            .map_err(|error| refused(error.to_string()))?
+        {
+            spec.id = self.draw_id();
+        }
         let taken = self.0.worktrees.take(spec, from, config).await;
         spec.worktree = Some(taken.map_err(|error| refused(error.to_string()))?);
         Ok(())

@@ -2,9 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
+use brigade_core::delegation::Confinement;
 use brigade_core::permission::Plan;
 use brigade_protocol::PROTOCOL;
-use brigade_protocol::daemon::{AgentStatus, BridgeStatus, DirectoryStatus, Status};
+use brigade_protocol::daemon::{
+    AgentStatus, BridgeStatus, DirectoryStatus, Status, WorktreesStatus,
+};
+use brigade_store::StoreError;
 
 use super::{Api, Failure};
 use crate::config::Config;
@@ -38,9 +42,28 @@ pub(super) async fn handle(State(api): State<Api>) -> Result<Json<Status>, Failu
             .map(|connection| bridge(&api, connection))
             .collect(),
         servers: api.engine.servers().list(),
+        worktrees: Some(worktrees(&api).await?),
         panels: api.panels.list(),
         desktop: api.engine.desktop_state(),
     }))
+}
+
+async fn worktrees(api: &Api) -> Result<WorktreesStatus, StoreError> {
+    let (count, bytes) = api.engine.store().worktree_usage().await?;
+    let settings = &api.engine.configs().user().worktree;
+    Ok(WorktreesStatus {
+        count,
+        bytes,
+        limit: settings.disk,
+        confinement: match brigade_os::confine::available() {
+            _ if !settings.confine => "by rules alone: [worktree] confine is false".to_owned(),
+            Ok(abi) => Confinement::Kernel { abi }.to_string(),
+            Err(why) => {
+                let why = why.to_string();
+                Confinement::Rules { why }.to_string()
+            }
+        },
+    })
 }
 
 fn bridge(api: &Api, connection: &Connection) -> BridgeStatus {

@@ -155,6 +155,7 @@ impl Hold {
             },
             handed: self.handed.then(|| self.id.to_string()),
             asks: Vec::new(),
+            diff: None,
         }))
     }
 }

@@ -24,6 +24,7 @@ pub(super) async fn handle(
             output,
             handed: None,
             asks: Vec::new(),
+            diff: None,
         }))
     };
     let (id, row) = match tool::find(&api, &call.caller, &call.args).await? {
@@ -90,6 +91,7 @@ pub(super) async fn handle(
         output: told(&report),
         handed: applied.seq.map(|seq| format!("apply:{seq}")),
         asks,
+        diff: applied.diff,
     }))
 }
 

@@ -23,6 +23,7 @@ pub(super) async fn handle(
             output,
             handed: None,
             asks: Vec::new(),
+            diff: None,
         }))
     };
     let (id, row) = match tool::find(&api, &call.caller, &call.args).await? {

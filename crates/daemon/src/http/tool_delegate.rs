@@ -37,6 +37,7 @@ pub(super) async fn handle(
                 }),
                 handed: None,
                 asks: Vec::new(),
+                diff: None,
             })
         }
         Err(NotStarted::Refused(refusal)) => refused(&refusal),
@@ -57,6 +58,7 @@ fn refused(refusal: &Refusal) -> Json<Answer> {
         output: refusal.to_string(),
         handed: None,
         asks: Vec::new(),
+        diff: None,
     })
 }
 

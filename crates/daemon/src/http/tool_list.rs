@@ -104,5 +104,6 @@ pub(super) async fn handle(
         output,
         handed: None,
         asks: Vec::new(),
+        diff: None,
     }))
 }

@@ -35,6 +35,7 @@ pub(super) async fn handle(
             output,
             handed: None,
             asks: Vec::new(),
+            diff: None,
         }))
     };
     // Only the whole ID finds a delegation here, and only one of the caller's project.

@@ -20,6 +20,7 @@ pub(super) async fn handle(
             output,
             handed: None,
             asks: Vec::new(),
+            diff: None,
         }))
     };
     let refused = |why: String| answer("not sent".to_owned(), why);

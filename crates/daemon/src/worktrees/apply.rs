@@ -19,6 +19,8 @@ use crate::hosts::lock;
 
 /// How long it may take to look at the tree and to merge.
 const APPLYING: Duration = Duration::from_secs(100);
+/// How much of what would be changed is shown to who is asked, in bytes.
+const DIFF: usize = 200_000;
 /// What the folder of journals is called, in a worktree's folder.
 const JOURNALS: &str = "applies";
 /// What the journal of an undo ends with; before it stands the number of what is undone.
@@ -46,6 +48,18 @@ pub(crate) struct Applied {
     pub(crate) report: ApplyReport,
     /// Its number on record.
     pub(crate) seq: Option<i64>,
+    /// What would be changed, where it is only looked.
+    pub(crate) diff: Option<String>,
+}
+
+impl Applied {
+    fn nothing(report: ApplyReport) -> Self {
+        Self {
+            report,
+            seq: None,
+            diff: None,
+        }
+    }
 }
 
 /// What was changed, as a patch.
@@ -111,15 +125,20 @@ impl Worktrees {
         if is_blocked(&planned) {
             report.outcome = ApplyOutcome::Conflicts;
             report.whole = false;
-            return Ok(Applied { report, seq: None });
+            return Ok(Applied::nothing(report));
         }
         if planned.operations.is_empty() {
             report.outcome = ApplyOutcome::Nothing;
-            return Ok(Applied { report, seq: None });
+            return Ok(Applied::nothing(report));
         }
         if request.dry_run {
             report.outcome = ApplyOutcome::DryRun;
-            return Ok(Applied { report, seq: None });
+            let diff = brigade_worktree::diff(&place, &planned.before, &planned.after, &[]).await;
+            let diff = diff.map_err(|error| failed(&error))?;
+            return Ok(Applied {
+                diff: Some(String::from_utf8_lossy(&diff[..diff.len().min(DIFF)]).into_owned()),
+                ..Applied::nothing(report)
+            });
         }
         let new = NewApply {
             delegation: id.clone(),
@@ -144,8 +163,8 @@ impl Worktrees {
         report.outcome = ApplyOutcome::Applied;
         tracing::info!(%id, top = report.top, files = report.files.len(), by = request.by, "applied");
         Ok(Applied {
-            report,
             seq: Some(seq),
+            ..Applied::nothing(report)
         })
     }
 
@@ -187,11 +206,11 @@ impl Worktrees {
         let mut report = report(id, &planned);
         if is_blocked(&planned) {
             report.outcome = ApplyOutcome::Conflicts;
-            return Ok(Applied { report, seq: None });
+            return Ok(Applied::nothing(report));
         }
         if request.dry_run {
             report.outcome = ApplyOutcome::DryRun;
-            return Ok(Applied { report, seq: None });
+            return Ok(Applied::nothing(report));
         }
         if !planned.operations.is_empty() {
             let journal = self
@@ -212,8 +231,8 @@ impl Worktrees {
         report.outcome = ApplyOutcome::Undone;
         tracing::info!(%id, top = report.top, files = report.files.len(), "undone");
         Ok(Applied {
-            report,
             seq: Some(row.seq),
+            ..Applied::nothing(report)
         })
     }
 

@@ -128,6 +128,14 @@ impl Worktrees {
         self.0.parts.root.join(id.as_str())
     }
 
+    /// Whether a worktree has, or had, this name.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub(crate) async fn is_taken(&self, id: &DelegationId) -> Result<bool, StoreError> {
+        Ok(self.folder(id).exists() || self.0.parts.store.worktree(id).await?.is_some())
+    }
+
     fn place(&self, id: &DelegationId) -> Place {
         Place::new(self.folder(id))
     }
@@ -154,8 +162,8 @@ impl Worktrees {
         config: &Config,
     ) -> Result<Worktree, NotTaken> {
         let id = &spec.id;
-        let used = self.0.parts.store.worktree_bytes().await;
-        let used = used.map_err(|error| NotTaken(error.to_string()))?;
+        let used = self.0.parts.store.worktree_usage().await;
+        let (_, used) = used.map_err(|error| NotTaken(error.to_string()))?;
         if used >= config.worktree.disk {
             return Err(NotTaken(format!(
                 "the worktrees take up {} of the {} that [worktree] disk allows; apply or discard some (`brigade gc` \
@@ -220,6 +228,21 @@ impl Worktrees {
     ) -> Result<Changes, String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let place = self.place_for(&worktree.id, spec);
+        if !place.tree().exists() {
+            // Waiting would not bring it back, and what it has said is there.
+            return Ok(Changes {
+                tree: worktree.base.clone(),
+                files: 0,
+                added: 0,
+                removed: 0,
+                shown: Vec::new(),
+                patch: None,
+                beside: vec![format!(
+                    "all that it may have changed: its files in {} were removed by somebody",
+                    place.tree().display()
+                )],
+            });
+        }
         let begun = begun(&place)?;
         let collected = collect(&place, &begun, &self.0.steps).await;
         let collected = collected.map_err(|error| words(&error))?;

@@ -90,6 +90,9 @@ impl Worktrees {
         if row.state == WorktreeState::Ready && Path::new(&worktree.directory).is_dir() {
             return Ok(());
         }
+        if spec.continues.is_some() {
+            return Err("the files in which it was to go on are gone; cancel it, and delegate the work anew".to_owned());
+        }
         let Ok(_turn) = self.0.building.acquire().await else {
             return Err("the daemon ends".to_owned());
         };

@@ -35,7 +35,7 @@ async fn a_worktree_is_on_record_with_its_delegation_and_outlives_its_files() {
         .set_worktree(&id("a-b-c"), WorktreeState::Ready, 700, said)
         .await
         .unwrap();
-    assert_eq!(store.worktree_bytes().await.unwrap(), 700);
+    assert_eq!(store.worktree_usage().await.unwrap(), (1, 700));
     life.run(store).await;
     life.end(store, "# Done\n\nAll.", Wake::All).await;
     // A further round goes on in the same one.
@@ -54,7 +54,7 @@ async fn a_worktree_is_on_record_with_its_delegation_and_outlives_its_files() {
         .set_worktree(&id("a-b-c"), WorktreeState::Removed, 0, None)
         .await
         .unwrap();
-    assert_eq!(store.worktree_bytes().await.unwrap(), 0);
+    assert_eq!(store.worktree_usage().await.unwrap(), (0, 0));
     assert_eq!(store.worktrees().await.unwrap().len(), 1);
     store
         .set_worktree(&id("a-b-c"), WorktreeState::Discarded, 0, None)

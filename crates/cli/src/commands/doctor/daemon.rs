@@ -1,6 +1,7 @@
 //! Checks of the daemon and of what it tells.
 
 use brigade_client::{ClientError, Connector, StartPolicy};
+use brigade_core::text::line::size;
 use brigade_os::paths::Dirs;
 use brigade_protocol::PROTOCOL;
 use brigade_protocol::daemon::{BridgeStatus, Status};
@@ -100,6 +101,24 @@ pub(super) fn hosts(status: &Result<Status, ClientError>) -> Vec<Check> {
             "desktop",
             format!("notifications: {}", status.desktop),
         ));
+    }
+    if let Some(worktrees) = &status.worktrees {
+        let used = format!(
+            "{}, {} of {}; agents that edit are kept inside {}",
+            count(worktrees.count, "worktree"),
+            size(worktrees.bytes),
+            size(worktrees.limit),
+            worktrees.confinement
+        );
+        checks.push(if worktrees.bytes < worktrees.limit {
+            Check::ok("worktrees", used)
+        } else {
+            Check::fail(
+                "worktrees",
+                &used,
+                "no new one is made: apply or discard some, or raise [worktree] disk",
+            )
+        });
     }
     if status.bridges.is_empty() {
         checks.push(Check::ok(
