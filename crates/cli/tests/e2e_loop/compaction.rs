@@ -207,6 +207,7 @@ async fn rules_and_tools_stand_in_root_sessions_and_cost_little() {
         names,
         [
             "delegate",
+            "delegation_apply",
             "delegation_cancel",
             "delegation_list",
             "delegation_read",
