@@ -49,8 +49,15 @@ struct Peer {
 /// What came of greeting the daemon.
 enum Greeting {
     Welcome(Client),
-    Older { client: Client, process: ProcessId },
+    Older {
+        client: Client,
+        process: ProcessId,
+    },
     Going(Peer),
+    /// It went as it was greeted, and another listens by now.
+    Replaced {
+        why: String,
+    },
     Nobody,
 }
 
@@ -107,6 +114,13 @@ impl Connector {
                     let message = "the daemon is about to go and takes nothing new";
                     return Err(ErrorBody::new(ErrorCode::Draining, message).into());
                 }
+                Greeting::Replaced { why } => {
+                    if Instant::now() > deadline {
+                        return Err(self.unreachable(why));
+                    }
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
                 Greeting::Nobody if self.policy == StartPolicy::Never => {
                     let socket = self.dirs.socket();
                     return Err(ClientError::NotRunning { socket });
@@ -140,11 +154,8 @@ impl Connector {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             data_dir: self.dirs.data.to_string_lossy().into_owned(),
         };
-        let unreachable = |why: String| ClientError::Unreachable {
-            socket: socket.clone(),
-            why,
-        };
-        let mut client = Client::new(&socket).map_err(|error| unreachable(error.to_string()))?;
+        let mut client =
+            Client::new(&socket).map_err(|error| self.unreachable(error.to_string()))?;
         let welcome: Welcome = match client.hello(&hello).await {
             Ok(welcome) => welcome,
             Err(ClientError::Api(body)) if body.code == ErrorCode::Draining => {
@@ -152,11 +163,17 @@ impl Connector {
             }
             Err(ClientError::Lost { why, .. }) => {
                 // It went between our looking and our greeting; one that is killed closes its connections
-                // before it is gone.
-                if probe(&socket).await?.is_none() || has_ended(peer.process).await {
+                // before it is gone, and one that a host starts in its place may listen already.
+                let Some(now) = probe(&socket).await? else {
+                    return Ok(Greeting::Nobody);
+                };
+                if now.process != peer.process || peer.process.is_none() {
+                    return Ok(Greeting::Replaced { why });
+                }
+                if has_ended(peer.process).await {
                     return Ok(Greeting::Nobody);
                 }
-                return Err(unreachable(why));
+                return Err(self.unreachable(why));
             }
             Err(error) => return Err(error),
         };
@@ -207,6 +224,13 @@ impl Connector {
             None => this_program()?,
         };
         launch(&program, &self.dirs).await
+    }
+
+    fn unreachable(&self, why: String) -> ClientError {
+        ClientError::Unreachable {
+            socket: self.dirs.socket(),
+            why,
+        }
     }
 
     fn stuck(&self) -> ClientError {

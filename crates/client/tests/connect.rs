@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "tests may")]
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -19,6 +21,7 @@ use brigade_protocol::daemon::{Hello, Stop, Welcome};
 use brigade_protocol::delegations::{Cancel, Follow, ListQuery, Scope};
 use brigade_protocol::{ErrorBody, ErrorCode, PROTOCOL, paths};
 use futures::StreamExt;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
@@ -459,5 +462,43 @@ async fn an_order_that_may_have_been_heard_is_not_given_twice() {
         !home.root.join("args").exists(),
         "no other daemon was started"
     );
+    script.end();
+}
+
+/// Makes the socket that it is given as its standard input listen, and ends: what connects there is told of a process
+/// that is gone, as with a daemon of many threads that is being killed.
+#[test]
+#[ignore = "a process of another test"]
+fn listens_and_ends() {
+    rustix::net::listen(std::io::stdin(), 8).unwrap();
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_as_it_is_greeted_gives_way_to_the_one_that_a_host_has_started() {
+    let home = home();
+    let script = script(PROTOCOL);
+    let (socket, prepared) = (home.dirs.socket(), home.root.join("prepared"));
+    serve(&prepared, &script);
+    let dying = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&dying, &SocketAddrUnix::new(&socket).unwrap()).unwrap();
+    let listens = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "listens_and_ends"])
+        .stdin(dying.try_clone().unwrap())
+        .stdout(Stdio::null())
+        .status();
+    assert!(listens.unwrap().success());
+    let dying = StdListener::from(dying);
+    let another = std::thread::spawn(move || {
+        let looked = dying.accept().unwrap();
+        let mut greeted = dying.accept().unwrap();
+        drop(looked);
+        greeted.0.read_exact(&mut [0]).unwrap();
+        std::fs::rename(prepared, socket).unwrap();
+    });
+    let client = Client::connect(&home.dirs, StartPolicy::Never)
+        .await
+        .unwrap();
+    assert_eq!(client.welcome().unwrap().version, "9.9.9");
+    another.join().unwrap();
     script.end();
 }

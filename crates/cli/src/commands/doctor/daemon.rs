@@ -234,6 +234,11 @@ mod tests {
                     "the artifact of agile-red-fox can't be written: no space left"
                 ),
                 (
+                    "worktrees",
+                    Level::Ok,
+                    "3 worktrees, 87.0 MB of 20.0 GB; agents that edit are kept inside by the kernel (Landlock 7)"
+                ),
+                (
                     "host",
                     Level::Ok,
                     "opencode 1.18.33 (tui, process 7), bridge 0.1.0"
@@ -249,6 +254,6 @@ mod tests {
         status.bridges[0].bridge_version = "0.0.9".into();
         status.bridges[0].directories[0].agents.remove(0);
         let levels: Vec<_> = hosts(&Ok(status)).iter().map(|check| check.level).collect();
-        assert_eq!(levels, [Level::Fail, Level::Warn, Level::Warn]);
+        assert_eq!(levels, [Level::Fail, Level::Ok, Level::Warn, Level::Warn]);
     }
 }
