@@ -4,6 +4,14 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use crate::process::ProcessId;
+
+/// How long what a dead holder was just starting may hold its lock: as long as it takes to become another program.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// A lock that is held until it is dropped or its process ends, however it ends.
 #[derive(Debug)]
@@ -56,9 +64,26 @@ pub fn holder(path: &Path) -> io::Result<Option<String>> {
     };
     // Shared: it is refused while somebody holds the lock, and two who look are not in each other's way.
     match file.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => Ok(Some(fs::read_to_string(path)?.trim().to_owned())),
-        Err(TryLockError::Error(error)) => Err(error),
+        Ok(()) => return Ok(None),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let holder = fs::read_to_string(path)?.trim().to_owned();
+    let is_gone = |pid: u32| ProcessId::of(pid).is_none();
+    if holder.parse().is_ok_and(is_gone) && comes_free(file)? {
+        return Ok(None);
+    }
+    Ok(Some(holder))
+}
+
+/// Whether the lock of a holder that is gone comes free: a process that it was just starting has its files, too, until
+/// it becomes another program. One that can't be seen from here (in another container) holds on.
+fn comes_free(file: File) -> io::Result<bool> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || tell.send(file.lock_shared()));
+    match told.recv_timeout(LEFT_BEHIND) {
+        Ok(locked) => locked.map(|()| true),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Ok(false),
     }
 }
 
@@ -89,6 +114,24 @@ mod tests {
         assert_eq!(holder(&path).unwrap(), None);
         assert_eq!(holder(&dir.path().join("none")).unwrap(), None);
         assert!(Lock::acquire(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_a_dead_holder_was_starting_is_no_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::acquire(&path).unwrap().unwrap();
+        // A process that can't be: the ID is beyond what any system gives.
+        fs::write(&path, "2147483646\n").unwrap();
+        let looks = thread::spawn({
+            let path = path.clone();
+            move || holder(&path).unwrap()
+        });
+        drop(held);
+        assert_eq!(looks.join().unwrap(), None);
+        let _held = Lock::acquire(&path).unwrap().unwrap();
+        fs::write(&path, "2147483646\n").unwrap();
+        assert_eq!(holder(&path).unwrap().as_deref(), Some("2147483646"));
     }
 
     #[test]

@@ -170,6 +170,7 @@ fn the_doctor_looks_at_all_of_it() {
             "bridge",
             "panel",
             "desktop",
+            "worktrees",
             "host",
             "leftovers"
         ]
