@@ -291,22 +291,21 @@ const askToEdit = async (files, diff, context) => Promise.race([
 ]);
 async function runTool(name, args, context, directory) {
   const { sessionID: session, messageID, agent: caller, abort: signal } = context;
-  const [refused, parent] = [name === "delegate" ? "Delegation refused: " : "", await parentage(session, directory)];
-  const timeout = { delegation_read: 660_000, delegation_apply: 120_000 }[name] ?? 30_000; // the daemon ends a read's waiting after 10 minutes
-  let [why, allowed] = ["", undefined];
+  const [call, refused, parent] = [randomUUID(), name === "delegate" ? "Delegation refused: " : "", await parentage(session, directory)];
+  let [why, allowed, timeout] = ["", undefined, { delegation_read: 660_000, delegation_apply: 120_000 }[name] ?? 30_000]; // a read's waiting ends after 10 minutes
   if (parent === undefined) return `${refused}OpenCode did not say whether this session is a root session. Try again, or do the work here.`;
   if (parent === null) { keep(delegating, session, true); touch(session, directory, { busy: true }, true); }
   for (let tries = 0; tries < 4 && !signal?.aborted; tries++) {
     if (!(await connected())) { why = words(link.failure ?? "it does not answer"); break; }
     const { id: connection, lost } = link;
     try {
-      const body = { caller: { connection, session, message: messageID ?? null, agent: caller ?? null, parent, directory }, args, allowed };
+      const body = { caller: { connection, session, message: messageID ?? null, agent: caller ?? null, parent, directory }, args, allowed, call };
       const reply = await request(`/v1/tools/${name.replace("delegation_", "")}`, JSON.stringify(body), { timeout, signals: [signal, lost.signal] });
       const { asks, diff, handed } = reply.body ?? {};
-      if (reply.status === 200 && asks?.length && !allowed) {
+      if (reply.status === 200 && asks?.length) {
         const denied = await askToEdit(asks, diff, context).then(() => null, words);
         if (denied) return `Nothing was written: these edits were not allowed. ${denied}`;
-        [allowed, tries] = [true, -1];
+        [allowed, tries] = [asks, -1];
         continue;
       }
       if (handed) send({ type: signal?.aborted ? "not_handed" : "handed", id: handed, session });
@@ -314,9 +313,10 @@ async function runTool(name, args, context, directory) {
       why = refusal(reply).message;
       if (reply.status === 410 && link.id === connection) disconnected(new Error(why));
       if (reply.status !== 410 && reply.body?.code !== "draining") return refused + why;
-    } catch (error) { why = words(error); if (/_(read|cancel|apply)$/.test(name)) send({ type: "not_handed", id: String(args?.id), session }); } // its answer may be lost
+    } catch (error) { why = words(error); if (/_(read|cancel)$/.test(name)) send({ type: "not_handed", id: String(args?.id), session }); } // its answer may be lost
     await pause(50 * 2 ** tries); // asking again is safe: the daemon knows a repeated call
   }
+  if (name === "delegation_apply") send({ type: "not_handed", id: String(args?.id), session, call });
   return `${refused}Brigade's daemon could not be reached: ${why}. Start it with \`brigade daemon start\` (\`brigade doctor\` tells what is wrong); use the task tool meanwhile.`;
 }
 async function onMessage(directory, { sessionID: session, agent: asked }, { message, parts }) {

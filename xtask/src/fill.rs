@@ -293,7 +293,7 @@ impl Filler<'_> {
                     return Ok((life, price));
                 }
                 Registration::IdTaken => spec.id = DelegationId::generate(rng),
-                Registration::Existing { .. } => {
+                Registration::Existing { .. } | Registration::WorktreeGone => {
                     return Err(Error::Wrong("two prompts are the same".to_owned()));
                 }
             }

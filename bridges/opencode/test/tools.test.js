@@ -8,8 +8,9 @@ test("a call carries where it was made, and its answer is the model's", async (t
   const { daemon, hooks } = await connected(t);
   const answer = await delegate(hooks);
   assert.deepEqual(answer, { title: "t", output: "o", metadata: {} });
-  const [{ url, body }] = daemon.calls;
+  const [{ url, body: { call, ...body } }] = daemon.calls;
   assert.equal(url, "/v1/tools/delegate");
+  assert.match(call, /^[0-9a-f-]{36}$/);
   assert.deepEqual(body, {
     caller: { connection: "c1", session: "ses_root", message: "msg_1", agent: "build", parent: null, directory: "/p" },
     args: { prompt: "p", agent: "explore" },
@@ -90,7 +91,7 @@ test("aborting a waiting read closes its request and confirms nothing", async (t
 /** A daemon that wants to know whether `src/a.rs` may be edited before it writes. */
 function writesOnceAllowed(daemon) {
   daemon.onTool = ({ allowed }) => ({ status: 200, body: allowed
-    ? { title: "applied", output: "written", handed: "apply:7" } : { title: "asks", output: "not yet", asks: ["src/a.rs", "b.md"] } });
+    ? { title: "applied", output: "written", handed: "apply:7" } : { title: "asks", output: "not yet", asks: ["src/a.rs", "b.md"], diff: "+a" } });
 }
 const apply = (hooks, context) => hooks.tool.delegation_apply.execute({ id: "brave" }, context);
 
@@ -100,12 +101,35 @@ test("edits are asked for as the host's own tools ask, and written once they are
   const asked = [];
   const context = { ...toolContext(), token: 1, async ask(input) { asked.push([this.token, input, daemon.calls.length]); } };
   assert.deepEqual(await apply(hooks, context), { title: "applied", output: "written", metadata: {} });
-  const input = { permission: "edit", patterns: ["src/a.rs", "b.md"], always: ["*"], metadata: { filepath: "src/a.rs, b.md" } };
+  const input = { permission: "edit", patterns: ["src/a.rs", "b.md"], always: ["*"], metadata: { filepath: "src/a.rs, b.md", diff: "+a" } };
   assert.deepEqual(asked, [[1, input, 1]]);
   assert.deepEqual(daemon.calls.map(({ url, body }) => [url, body.args, body.allowed]), [
-    ["/v1/tools/apply", { id: "brave" }, undefined], ["/v1/tools/apply", { id: "brave" }, true],
+    ["/v1/tools/apply", { id: "brave" }, undefined], ["/v1/tools/apply", { id: "brave" }, ["src/a.rs", "b.md"]],
   ]);
   assert.deepEqual(await daemon.message("handed"), { type: "handed", id: "apply:7", session: "ses_root" });
+});
+
+test("files that come to be written meanwhile are asked for, too", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  daemon.onTool = ({ allowed }) => ({ status: 200, body: allowed?.includes("c.md")
+    ? { title: "applied", output: "written", handed: "apply:7" } : { title: "asks", output: "not yet", asks: allowed ? ["b.md", "c.md"] : ["b.md"] } });
+  const asked = [];
+  await apply(hooks, { ...toolContext(), async ask({ patterns }) { asked.push(patterns); } });
+  assert.deepEqual(asked, [["b.md"], ["b.md", "c.md"]]);
+});
+
+test("an apply whose answer is lost is repeated as the same call, and given up once, for good", async (t) => {
+  const { daemon, hooks } = await connected(t);
+  let broken = 1;
+  daemon.onTool = () => broken-- > 0 ? null : { status: 200, body: { title: "applied", output: "written", handed: "apply:7" } };
+  assert.equal((await apply(hooks, toolContext())).output, "written");
+  assert.equal(new Set(daemon.calls.map(({ body }) => body.call)).size, 1);
+  assert.equal(daemon.calls.length, 2);
+  assert.equal(daemon.ofType("not_handed").length, 0);
+  broken = Infinity;
+  assert.match(await apply(hooks, toolContext()), /could not be reached/);
+  const { call } = daemon.calls.at(-1).body;
+  assert.deepEqual(await daemon.message("not_handed"), { type: "not_handed", id: "brave", session: "ses_root", call });
 });
 
 test("what the person or the rules do not allow is not written, and the model hears why", async (t) => {

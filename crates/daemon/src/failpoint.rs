@@ -65,6 +65,7 @@ pub const POINTS: &[&str] = &[
     "apply-written",
     "undo-written",
     "worktree-unneeded",
+    "worktree-claimed",
     "remove-tree",
     "remove-all",
     "worktree-removed",

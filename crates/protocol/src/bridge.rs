@@ -314,6 +314,9 @@ pub enum Up {
         id: String,
         /// The session whose tool call it was.
         session: String,
+        /// What the bridge knows the call by, where that counts.
+        #[serde(default)]
+        call: Option<String>,
     },
     /// A step of the model was shown the ledger.
     LedgerShown {

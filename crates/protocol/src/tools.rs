@@ -72,10 +72,13 @@ pub struct Apply {
     pub caller: Caller,
     /// The model's arguments, as they came.
     pub args: Value,
-    /// Whether the person's permission rules of the host have let the edit of these files pass. Asked without it,
-    /// nothing is written: the answer names the files to ask for, in [`Answer::asks`].
+    /// The files whose edit the person's permission rules of the host have let pass. Without it, or where others would
+    /// be written, nothing is: the answer names the files to ask for, in [`Answer::asks`].
     #[serde(default)]
-    pub allowed: bool,
+    pub allowed: Option<Vec<String>>,
+    /// What the bridge knows the call by: repeated, it is answered as before.
+    #[serde(default)]
+    pub call: Option<String>,
 }
 
 /// What a tool answers. Refusals are answers too: the model is to read them.

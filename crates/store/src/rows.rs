@@ -91,6 +91,8 @@ pub enum Registration {
     },
     /// The ID is taken: draw another.
     IdTaken,
+    /// Nothing is kept of the worktree that it was to go on in.
+    WorktreeGone,
 }
 
 /// When a parent is woken.

@@ -206,6 +206,11 @@ fn register(
     if seq_of(db, &spec.id)?.is_some() || predecessor::get(db, &spec.id, None)?.is_some() {
         return Ok((Registration::IdTaken, None));
     }
+    if let Some(worktree) = &spec.worktree
+        && worktrees::is_discarded(db, &worktree.id)?
+    {
+        return Ok((Registration::WorktreeGone, None));
+    }
     let batch = next_batch(db, spec.parent.as_str())?;
     let title = title::of_prompt(&spec.prompt);
     let mut delegation = Delegation::new(spec);

@@ -208,7 +208,7 @@ fn apply(sql: &SqlRow<'_>) -> rusqlite::Result<ApplyRow> {
 }
 
 /// Puts the worktree of a delegation that is being registered on record: a new one, or the one in which an
-/// earlier round has worked.
+/// earlier round has worked. Where the files of that are gone, they are to be laid out again.
 pub(crate) fn register(
     db: &Connection,
     id: &DelegationId,
@@ -218,10 +218,19 @@ pub(crate) fn register(
     db.prepare_cached(
         "INSERT INTO worktrees (id, delegation, state, made_at, changed_at)
          VALUES (?1, ?2, 'taken', ?3, ?3)
-         ON CONFLICT (id) DO UPDATE SET delegation = excluded.delegation, changed_at = excluded.changed_at",
+         ON CONFLICT (id) DO UPDATE SET delegation = excluded.delegation, changed_at = excluded.changed_at,
+             state = CASE state WHEN 'removed' THEN 'taken' ELSE state END",
     )?
     .execute(params![id.as_str(), delegation, ms(now)])?;
     Ok(())
+}
+
+/// Whether nothing of a worktree is kept but the patch.
+pub(crate) fn is_discarded(db: &Connection, id: &DelegationId) -> rusqlite::Result<bool> {
+    db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM worktrees WHERE id = ?1 AND state = 'discarded')",
+    )?
+    .query_row([id.as_str()], |row| row.get(0))
 }
 
 impl Store {
@@ -302,6 +311,35 @@ impl Store {
                 )?
                 .execute(params![id.as_str(), state.name(), signed(bytes), setup, now])?;
                 Ok(())
+            })
+            .await
+    }
+
+    /// Claims a worktree whose files, or all of it, are about to be removed. False where they are not there by record,
+    /// or another delegation than this works in it by now: nothing may be removed then.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing may be removed then.
+    pub async fn claim_worktree(
+        &self,
+        id: &DelegationId,
+        delegation: &DelegationId,
+        state: WorktreeState,
+    ) -> Result<bool, StoreError> {
+        let (id, delegation, now) = (id.clone(), delegation.clone(), self.now());
+        self.0
+            .workers
+            .write(move |db| -> Result<bool, StoreError> {
+                let Some(delegation) = seq_of(db, &delegation)? else {
+                    return Ok(false);
+                };
+                let claimed = db
+                    .prepare_cached(
+                        "UPDATE worktrees SET state = ?3, changed_at = ?4
+                         WHERE id = ?1 AND delegation = ?2 AND state <> ?3 AND state <> 'discarded'",
+                    )?
+                    .execute(params![id.as_str(), delegation, state.name(), now])?;
+                Ok(claimed == 1)
             })
             .await
     }

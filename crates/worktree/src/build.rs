@@ -33,6 +33,19 @@ pub struct Built {
 /// # Errors
 /// When git or the disk fails. Calling it again is safe.
 pub async fn build(place: &Place, snapshot: &Snapshot, step: &Step) -> Result<Built, BuildError> {
+    rebuild(place, snapshot, &snapshot.base, step).await
+}
+
+/// The same with these files, a tree that the vault has: what the work in it had come to.
+///
+/// # Errors
+/// As [`build`].
+pub async fn rebuild(
+    place: &Place,
+    snapshot: &Snapshot,
+    files: &str,
+    step: &Step,
+) -> Result<Built, BuildError> {
     let (tree, tmp) = (place.tree(), place.tmp());
     let (root, old_tree, old_tmp) = (place.root().to_owned(), tree.clone(), tmp.clone());
     beside(move || {
@@ -47,7 +60,7 @@ pub async fn build(place: &Place, snapshot: &Snapshot, step: &Step) -> Result<Bu
 
     let index = place.index("tree");
     let git = || Git::of_vault_over(place, &tree, &index);
-    git().args(["read-tree", &snapshot.base]).output().await?;
+    git().args(["read-tree", files]).output().await?;
     let listed = git().args(["ls-files", "-z", "-s"]).output().await?;
     let submodules: Vec<PathBuf> = bytes::records(&listed)
         .filter(|record| record.starts_with(b"160000 "))

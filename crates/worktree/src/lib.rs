@@ -33,7 +33,7 @@ mod scan;
 mod snapshot;
 mod write;
 
-pub use build::{Built, build};
+pub use build::{Built, build, rebuild};
 pub use collect::{Change, ChangeKind, Collected, collect};
 pub use commits::{ChildCommits, Commit};
 pub use diff::diff;

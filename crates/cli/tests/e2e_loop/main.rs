@@ -12,6 +12,7 @@ mod killed_daemon;
 #[cfg(target_os = "linux")]
 mod own_server;
 mod reading;
+mod rounds;
 mod run;
 mod servers;
 mod stage;

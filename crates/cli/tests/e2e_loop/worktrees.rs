@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use crate::stage::{Host, LIMIT, NOTICE, Parent, ended, sandbox, show, shown, work};
 
 /// What a child does in its shell, and then says.
-fn shell(name: &str, command: &str) -> String {
+pub(crate) fn shell(name: &str, command: &str) -> String {
     let call = json!({"command": command, "description": "change files"});
     let says = format!("# {name}\n\nDone with {name}.\n\nAll of it.");
     work(name, Script::new().call("bash", &call).step().say(says))
 }
 
 /// A step that delegates this to an agent that edits.
-fn editing(prompt: &str) -> Script {
+pub(crate) fn editing(prompt: &str) -> Script {
     Script::new().call("delegate", &json!({"agent": "general", "prompt": prompt}))
 }
 
@@ -32,7 +32,7 @@ fn applying(more: &Value) -> Script {
 }
 
 /// A repository with three committed files, one of them changed since, and one that nobody has added.
-async fn repository(sandbox: &Sandbox) {
+pub(crate) async fn repository(sandbox: &Sandbox) {
     let project = sandbox.project();
     fs::write(project.join("kept.txt"), "one\ntwo\nthree\n").unwrap();
     fs::write(project.join("gone.txt"), "to be removed\n").unwrap();

@@ -172,18 +172,6 @@ impl Engine {
     /// An engine that has recovered nothing yet.
     pub(crate) fn new(parts: Parts) -> Self {
         let delivery = Delivery::new(&parts);
-        let worktrees = Worktrees::new(WorktreeParts {
-            store: parts.store.clone(),
-            hub: parts.hub.clone(),
-            configs: parts.configs.clone(),
-            troubles: parts.troubles.clone(),
-            clock: Arc::clone(&parts.clock),
-            tasks: parts.tasks.clone(),
-            stopping: parts.stopping.clone(),
-            data: parts.data,
-            root: parts.worktrees,
-            program: parts.program,
-        });
         let servers = Servers::new(ServerParts {
             store: parts.store.clone(),
             hub: parts.hub.clone(),
@@ -196,6 +184,19 @@ impl Engine {
             variables: parts.variables,
             config: parts.configs.user().server.clone(),
             writable: parts.configs.user().worktree.writable.clone(),
+        });
+        let worktrees = Worktrees::new(WorktreeParts {
+            store: parts.store.clone(),
+            hub: parts.hub.clone(),
+            configs: parts.configs.clone(),
+            servers: servers.clone(),
+            troubles: parts.troubles.clone(),
+            clock: Arc::clone(&parts.clock),
+            tasks: parts.tasks.clone(),
+            stopping: parts.stopping.clone(),
+            data: parts.data,
+            root: parts.worktrees,
+            program: parts.program,
         });
         Self(Arc::new(Inner {
             store: parts.store,

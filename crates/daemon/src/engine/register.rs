@@ -112,13 +112,7 @@ impl Engine {
             self.give_worktree(&mut spec, request.from.as_deref(), &config)
                 .await?;
         } else if let Some(from) = request.from {
-            return Err(Refusal::BadArgument {
-                what: format!(
-                    "from is {from:?}, and {} changes no files: its prompt may name that delegation instead",
-                    spec.agent
-                ),
-            }
-            .into());
+            return Err(no_beginning(&from, &spec.agent).into());
         }
         self.admit_with_worktree(spec, &config).await
     }
@@ -177,7 +171,8 @@ impl Engine {
         let stored = self.0.tasks.spawn(async move {
             loop {
                 let at = spec.registered_at;
-                match engine.0.store.register(spec.clone(), at).await? {
+                let stored = engine.0.store.register(spec.clone(), at).await;
+                match stored.map_err(|error| unavailable(&error))? {
                     Registration::New(row) => return Ok(engine.registered(spec, &row)),
                     Registration::Existing { row, active } => {
                         return Ok(Started {
@@ -187,16 +182,23 @@ impl Engine {
                         });
                     }
                     Registration::IdTaken => spec.id = engine.draw_id(),
+                    Registration::WorktreeGone => {
+                        return Err(Refusal::NoWorktree {
+                            agent: spec.agent,
+                            why: "the one that it was to go on in has just been discarded"
+                                .to_owned(),
+                        });
+                    }
                 }
             }
         });
-        let started = match stored.await {
-            Ok(started) => started,
-            Err(error) => Err(StoreError::internal(format!(
+        match stored.await {
+            Ok(started) => started.map_err(NotStarted::Refused),
+            Err(error) => Err(unavailable(&StoreError::internal(format!(
                 "a registration broke off: {error}"
-            ))),
-        };
-        started.map_err(|error| unavailable(&error).into())
+            )))
+            .into()),
+        }
     }
 
     /// Whether another one may be registered for this root session.
@@ -332,6 +334,15 @@ pub(super) fn permitted(
         model: agent.model.clone(),
         writes,
     })
+}
+
+/// Who only reads begins with no other's changes.
+pub(super) fn no_beginning(from: &str, agent: &str) -> Refusal {
+    Refusal::BadArgument {
+        what: format!(
+            "from is {from:?}, and {agent} changes no files: its prompt may name that delegation instead"
+        ),
+    }
 }
 
 pub(super) fn unavailable(error: &StoreError) -> Refusal {

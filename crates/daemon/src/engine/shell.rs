@@ -10,7 +10,7 @@ use brigade_core::text::replies::Refusal;
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::Host;
 
-use super::register::{max_run_ms, permitted};
+use super::register::{max_run_ms, no_beginning, permitted};
 use super::{Engine, NotStarted, Started};
 use crate::config::Config;
 use crate::hosts::Catalogue;
@@ -106,6 +106,8 @@ impl Engine {
         if held.writes {
             self.give_worktree(&mut spec, request.from.as_deref(), &config)
                 .await?;
+        } else if let Some(from) = request.from {
+            return Err(no_beginning(&from, &spec.agent).into());
         }
         let started = self.admit_with_worktree(spec, &config).await?;
         held.hand_over(&started);

@@ -94,15 +94,18 @@ impl Engine {
                 };
                 drop(record.send(handed));
             }
-            Signal::NotHanded { id, session } => {
-                if let Some(seq) = apply_of(&id) {
-                    self.0.worktrees.confirmed(seq);
-                    self.take_back(seq).await;
+            Signal::NotHanded { id, session, call } => {
+                let worktrees = &self.0.worktrees;
+                let applied = apply_of(&id).inspect(|seq| worktrees.confirmed(*seq));
+                let applied = applied.or_else(|| worktrees.unanswered(call.as_deref()?));
+                if let Some(seq) = applied {
+                    // Others must not wait for it: it may take long.
+                    let engine = self.clone();
+                    self.0
+                        .tasks
+                        .spawn(async move { engine.take_back(seq).await });
                 } else if let Ok(id) = id.parse::<DelegationId>() {
                     self.0.delivery.release_hold(&id, &session);
-                    if let Some(seq) = self.0.worktrees.unanswered(&id, &session) {
-                        self.take_back(seq).await;
-                    }
                 }
             }
             Signal::LedgerShown { session, turn } => self.ledger_shown(&session, &turn).await,

@@ -73,6 +73,8 @@ impl From<NotStarted> for NotSteered {
 struct Coming<'a> {
     spec: Spec,
     config: Arc<Config>,
+    /// Whether it changes files, by today's rights.
+    writes: bool,
     /// The server that is held for it.
     held: Option<Held<'a>>,
 }
@@ -312,11 +314,20 @@ impl Engine {
             }
             coming.may_go_on(old)?;
             coming.spec.worktree = self.same_worktree(record).await?;
-        } else if let Some(worktree) = coming.spec.worktree.take() {
-            let from = worktree.from.as_ref().map(DelegationId::as_str);
-            let Coming { spec, config, .. } = &mut coming;
-            let given = self.give_worktree(spec, from, config).await;
-            given.map_err(NotSteered::Refused)?;
+        } else {
+            let worktree = coming.spec.worktree.take();
+            let from = worktree.and_then(|worktree| worktree.from);
+            let Coming {
+                spec,
+                config,
+                writes,
+                ..
+            } = &mut coming;
+            if *writes {
+                let from = from.as_ref().map(DelegationId::as_str);
+                let given = self.give_worktree(spec, from, config).await;
+                given.map_err(NotSteered::Refused)?;
+            }
         }
         // What was asked for then, a time limit of its own included.
         coming.spec.max_run_ms = old.max_run_ms;
@@ -325,7 +336,9 @@ impl Engine {
     }
 
     async fn register_coming(&self, coming: Coming<'_>) -> Result<Started, NotStarted> {
-        let Coming { spec, config, held } = coming;
+        let Coming {
+            spec, config, held, ..
+        } = coming;
         let started = self.admit_with_worktree(spec, &config).await?;
         if let Some(held) = held {
             held.hand_over(&started);
@@ -340,17 +353,26 @@ impl Engine {
         }
         let config = self.config_of(old)?;
         let mut spec = self.anew(old, &config);
+        let mut writes = old.worktree.is_some();
         let mut held = None;
         if old.from_shell() {
             if let Some(asker) = asker {
                 self.move_to_shell(&mut spec, asker);
             }
-            held = Some(self.hold_server(&mut spec, &config).await?);
+            let server = self.hold_server(&mut spec, &config).await?;
+            writes = server.writes;
+            held = Some(server);
         } else if let Some(now) = self.rights_now(old, &config)? {
             spec.access = now.access;
             spec.model = now.model;
+            writes = now.writes;
         }
-        Ok(Coming { spec, config, held })
+        Ok(Coming {
+            spec,
+            config,
+            writes,
+            held,
+        })
     }
 
     fn config_of(&self, spec: &Spec) -> Result<Arc<Config>, NotSteered> {

@@ -2,6 +2,7 @@
 
 use brigade_core::delegation::{Changes, Delegation, Spec, Worktree};
 use brigade_core::id::DelegationId;
+use brigade_core::permission::Ruleset;
 use brigade_core::text::replies::{Refusal, Unsteerable};
 use brigade_protocol::changes::{ApplyOutcome, ApplyReport};
 use brigade_store::WorktreeState;
@@ -94,12 +95,20 @@ impl Engine {
         }
     }
 
-    /// Registers work that may have taken a worktree: what comes to nothing leaves none.
+    /// Registers work that may have taken a worktree: what comes to nothing leaves none. Whoever may edit does so in
+    /// one: without, it would be in the person's own tree.
     pub(super) async fn admit_with_worktree(
         &self,
         spec: Spec,
         config: &Config,
     ) -> Result<Started, NotStarted> {
+        if spec.worktree.is_none() && Ruleset(spec.access.rules.clone()).tool_offered("edit") {
+            return Err(NotStarted::Refused(Refusal::NoWorktree {
+                agent: spec.agent,
+                why: "it may edit now, and none was taken for it; delegate the work anew"
+                    .to_owned(),
+            }));
+        }
         let taken = spec.worktree.as_ref().map(|worktree| worktree.id.clone());
         let own = taken.filter(|id| *id == spec.id);
         let started = self.admit(spec, config).await;
@@ -119,9 +128,8 @@ impl Engine {
             return Ok(None);
         };
         let row = self.store().worktree(&worktree.id).await?;
-        let there =
-            row.is_some_and(|row| matches!(row.state, WorktreeState::Taken | WorktreeState::Ready));
-        if there {
+        // Files that are gone are laid out again as they were left.
+        if row.is_some_and(|row| row.state != WorktreeState::Discarded) {
             return Ok(Some(worktree.clone()));
         }
         let id = old.spec.id.clone();
@@ -198,6 +206,8 @@ impl Engine {
             paths: Vec::new(),
             markers: false,
             dry_run: false,
+            allowed: None,
+            call: None,
             by: "model",
         };
         let never = CancellationToken::new();
@@ -211,14 +221,17 @@ impl Engine {
 
     /// A delegation has ended: a worktree in which nothing was changed is of no use any more.
     pub(super) fn tidy_worktree(&self, record: &Delegation) {
-        if record.spec.worktree.is_none() {
+        let Some(worktree) = &record.spec.worktree else {
             return;
-        }
+        };
         self.0.worktrees.has_ended();
         let unchanged = record.changes.as_ref().is_none_or(Changes::is_empty);
         if unchanged {
             let (worktrees, record) = (self.0.worktrees.clone(), record.clone());
+            let id = worktree.id.clone();
             self.spawn(async move {
+                // One that was cancelled before it began may still be laid out.
+                worktrees.abandon(&id).await;
                 worktrees.let_go(&record).await;
             });
         }
@@ -238,6 +251,15 @@ impl Engine {
     ) -> Result<Applied, NotApplied> {
         let (engine, worktrees) = (self.clone(), self.0.worktrees.clone());
         let applying = self.0.tasks.spawn(async move {
+            // Its answer was lost, and it is repeated.
+            let again = request.call.as_deref().filter(|_| !undo);
+            if let Some((seq, report)) = again.and_then(|call| worktrees.answered(call)) {
+                return Ok(Applied {
+                    report,
+                    seq: Some(seq),
+                    diff: None,
+                });
+            }
             let applied = if undo {
                 worktrees.undo(&record, None, &request, &cancel).await?
             } else {
@@ -247,8 +269,12 @@ impl Engine {
             let Some(seq) = applied.seq.filter(|_| !undo) else {
                 return Ok(applied);
             };
+            if let Some(call) = &request.call {
+                worktrees.answering(call, &applied.report, seq);
+            }
             if cancel.is_cancelled() {
                 // Who asked has hung up in the last moment, and would never know.
+                worktrees.confirmed(seq);
                 engine.take_back(seq).await;
             } else if applied.report.whole {
                 // What it may still hold stays, and with it the files. Nobody waits for that.
@@ -260,7 +286,7 @@ impl Engine {
         });
         match applying.await {
             Ok(applied) => applied,
-            Err(error) => Err(NotApplied::Failed(format!("it broke off: {error}"))),
+            Err(error) => Err(NotApplied::BrokeOff(format!("it broke off: {error}"))),
         }
     }
 }

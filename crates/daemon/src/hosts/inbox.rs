@@ -35,7 +35,9 @@ impl Hub {
                 });
                 return Some(recorded);
             }
-            Up::NotHanded { id, session } => self.signal(Signal::NotHanded { id, session }),
+            Up::NotHanded { id, session, call } => {
+                self.signal(Signal::NotHanded { id, session, call });
+            }
             Up::LedgerShown { session, turn } => self.signal(Signal::LedgerShown { session, turn }),
             Up::Pong {} => connection.pong(),
         }

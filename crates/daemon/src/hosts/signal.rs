@@ -72,6 +72,8 @@ pub(crate) enum Signal {
         id: String,
         /// The session of the tool call.
         session: String,
+        /// What its bridge knows it by, where that counts.
+        call: Option<String>,
     },
     /// A step was shown the ledger.
     LedgerShown {

@@ -24,6 +24,8 @@ pub(super) async fn handle(
         paths: apply.paths,
         markers: apply.markers,
         dry_run: apply.dry_run,
+        allowed: None,
+        call: None,
         by: "person",
     };
     let cancel = CancellationToken::new();
@@ -41,7 +43,9 @@ impl From<NotApplied> for Failure {
     fn from(why: NotApplied) -> Self {
         match why {
             NotApplied::Refused(why) => Failure::new(ErrorCode::Refused, why),
-            NotApplied::Failed(why) => Failure::new(ErrorCode::Internal, why),
+            NotApplied::Failed(why) | NotApplied::BrokeOff(why) => {
+                Failure::new(ErrorCode::Internal, why)
+            }
             NotApplied::Store(error) => error.into(),
         }
     }

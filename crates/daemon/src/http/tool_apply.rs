@@ -57,7 +57,9 @@ pub(super) async fn handle(
         to: Some(call.caller.directory.clone()),
         paths,
         markers: markers.is_some_and(|value| value == &Value::Bool(true) || value == "true"),
-        dry_run: !call.allowed,
+        dry_run: call.allowed.is_none(),
+        allowed: call.allowed,
+        call: call.call,
         by: "model",
     };
     let cancel = CancellationToken::new();
@@ -73,12 +75,13 @@ pub(super) async fn handle(
         Err(why @ (NotApplied::Refused(_) | NotApplied::Failed(_))) => {
             return plain(format!("{why}. Nothing was changed in this tree."));
         }
+        Err(why @ NotApplied::BrokeOff(_)) => {
+            return plain(format!(
+                "{why}. Look at these files before you go on, and tell the person."
+            ));
+        }
         Err(NotApplied::Store(error)) => return Err(error.into()),
     };
-    if let Some(seq) = applied.seq {
-        let session = &call.caller.session;
-        api.engine.worktrees().answering(&id, session, seq);
-    }
     let report = applied.report;
     let files = report.files.iter().map(|file| file.path.clone());
     let asks = if report.outcome == ApplyOutcome::DryRun {

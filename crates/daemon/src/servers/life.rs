@@ -1,5 +1,6 @@
 //! A server's life once it is up: watched, let go when nothing needs it, found again by the next daemon.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -212,6 +213,30 @@ impl Servers {
         tracing::warn!(%process, "a server of our own that is on no record is ended");
         let servers = self.clone();
         self.spawn(async move { servers.end("unknown", process, End::Ask).await });
+    }
+
+    /// The files of a worktree, by the folder that holds it, are about to be removed. Its server goes first: the kernel
+    /// holds it to these very files, and it could change none that are laid out in their place.
+    pub(crate) async fn part_with(&self, worktree: &Path) {
+        let leaving: Vec<(String, ProcessId)> = {
+            let mut state = lock(&self.0.state);
+            let its = state.servers.iter_mut().filter(|(_, server)| {
+                matches!(&server.profile, Profile::Worktree(root) if root == worktree)
+                    && !matches!(server.stage, Stage::Leaving)
+            });
+            its.filter_map(|(id, server)| {
+                let process = server.process?;
+                server.stage = Stage::Leaving;
+                Some((id.clone(), process))
+            })
+            .collect()
+        };
+        for (id, process) in leaving {
+            tracing::info!(server = id, %process, "the server of a worktree goes with its files");
+            self.end(&id, process, End::Ask).await;
+            lock(&self.0.state).servers.remove(&id);
+            self.0.parts.hub.servers_changed();
+        }
     }
 
     /// Ends a process and forgets it once that is proven.

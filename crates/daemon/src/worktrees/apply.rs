@@ -37,6 +37,10 @@ pub(crate) struct ApplyRequest {
     pub(crate) markers: bool,
     /// Whether it is only looked.
     pub(crate) dry_run: bool,
+    /// The files that may be written, where that was asked for; with more than these it is only looked.
+    pub(crate) allowed: Option<Vec<String>>,
+    /// The tool call that applies, if one does: repeated, it is answered as before.
+    pub(crate) call: Option<String>,
     /// `model` or `person`.
     pub(crate) by: &'static str,
 }
@@ -50,6 +54,17 @@ pub(crate) struct Applied {
     pub(crate) seq: Option<i64>,
     /// What would be changed, where it is only looked.
     pub(crate) diff: Option<String>,
+}
+
+impl ApplyRequest {
+    /// Whether everything that would be written may be.
+    fn allows(&self, report: &ApplyReport) -> bool {
+        let allowed = |file: &AppliedFile| match &self.allowed {
+            Some(allowed) => allowed.contains(&file.path),
+            None => true,
+        };
+        report.files.iter().all(allowed)
+    }
 }
 
 impl Applied {
@@ -79,9 +94,12 @@ pub(crate) enum NotApplied {
     /// It makes no sense with this delegation, in words that say what does.
     #[error("{0}")]
     Refused(String),
-    /// It failed midway and is taken back, or could not begin.
+    /// It could not begin.
     #[error("{0}")]
     Failed(String),
+    /// It broke off midway; the words say what became of the tree.
+    #[error("{0}")]
+    BrokeOff(String),
     /// The store failed; nothing was written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -118,7 +136,24 @@ impl Worktrees {
             &request.paths,
             &self.0.steps,
         );
-        let planned = planned.await.map_err(|error| failed(&error))?;
+        let mut planned = planned.await.map_err(|error| failed(&error))?;
+        if !planned.conflicts.is_empty()
+            && let Some(before) = self.applied_before(record, &planned.top).await?
+        {
+            // What a round before has brought in is no edit of the person's.
+            let since = plan(
+                &place,
+                &before,
+                &changes.tree,
+                &target,
+                &request.paths,
+                &self.0.steps,
+            );
+            let since = since.await.map_err(|error| failed(&error))?;
+            if since.conflicts.len() < planned.conflicts.len() {
+                planned = since;
+            }
+        }
         let planned = marked(planned, request.markers);
         let mut report = report(id, &planned);
         report.whole = request.paths.is_empty() && planned.submodules.is_empty();
@@ -131,7 +166,7 @@ impl Worktrees {
             report.outcome = ApplyOutcome::Nothing;
             return Ok(Applied::nothing(report));
         }
-        if request.dry_run {
+        if request.dry_run || !request.allows(&report) {
             report.outcome = ApplyOutcome::DryRun;
             let diff = brigade_worktree::diff(&place, &planned.before, &planned.after, &[]).await;
             let diff = diff.map_err(|error| failed(&error))?;
@@ -166,6 +201,34 @@ impl Worktrees {
             seq: Some(seq),
             ..Applied::nothing(report)
         })
+    }
+
+    /// What the latest earlier round in the same worktree had come to that is wholly applied to this tree, if any is.
+    async fn applied_before(
+        &self,
+        record: &Delegation,
+        top: &Path,
+    ) -> Result<Option<String>, StoreError> {
+        let store = &self.0.parts.store;
+        let mut before = record.spec.continues.clone();
+        while let Some(earlier) = before {
+            let Some(row) = store.get(&earlier.id).await? else {
+                break;
+            };
+            let here = |row: &ApplyRow| {
+                row.apply.whole
+                    && row.state == ApplyState::Applied
+                    && Path::new(&row.apply.top) == top
+            };
+            let changes = row.delegation.changes;
+            if let Some(changes) = changes
+                && store.applies(&earlier.id).await?.iter().any(here)
+            {
+                return Ok(Some(changes.tree));
+            }
+            before = row.delegation.spec.continues;
+        }
+        Ok(None)
     }
 
     /// Takes out again what was applied last, and not undone yet; or what has this number.
@@ -236,21 +299,26 @@ impl Worktrees {
         })
     }
 
-    /// A tool call of this session has applied something, and is about to be answered.
-    pub(crate) fn answering(&self, id: &DelegationId, session: &str, seq: i64) {
-        let key = (id.clone(), session.to_owned());
-        lock(&self.0.unconfirmed).insert(key, seq);
+    /// A tool call has applied something; its host is not known to have the answer.
+    pub(crate) fn answering(&self, call: &str, report: &ApplyReport, seq: i64) {
+        let report = report.clone();
+        lock(&self.0.unconfirmed).insert(call.to_owned(), (seq, report));
+    }
+
+    /// What this tool call has applied without its host being known to have the answer.
+    pub(crate) fn answered(&self, call: &str) -> Option<(i64, ApplyReport)> {
+        lock(&self.0.unconfirmed).get(call).cloned()
     }
 
     /// The host has the answer.
     pub(crate) fn confirmed(&self, seq: i64) {
-        lock(&self.0.unconfirmed).retain(|_, known| *known != seq);
+        lock(&self.0.unconfirmed).retain(|_, (known, _)| *known != seq);
     }
 
-    /// What was applied in a call of this session whose answer is lost, if anything.
-    pub(crate) fn unanswered(&self, id: &DelegationId, session: &str) -> Option<i64> {
-        let key = (id.clone(), session.to_owned());
-        lock(&self.0.unconfirmed).remove(&key)
+    /// What was applied in a tool call whose answer is lost for good, if anything.
+    pub(crate) fn unanswered(&self, call: &str) -> Option<i64> {
+        let known = lock(&self.0.unconfirmed).remove(call);
+        known.map(|(seq, _)| seq)
     }
 
     /// The patch of what a delegation has changed, or of a part of that.
@@ -365,7 +433,7 @@ impl Worktrees {
             self.note(id, seq, state).await;
         }
         tracing::warn!(%id, %error, "an apply broke off");
-        failed(error)
+        NotApplied::BrokeOff(error.to_string())
     }
 
     /// Rolls back what an earlier daemon was writing when it ended. To be called before anybody can ask.
@@ -380,6 +448,10 @@ impl Worktrees {
         }
         let store = &self.0.parts.store;
         for row in store.worktrees().await? {
+            if row.state == WorktreeState::Removed {
+                // Somebody may have used them meanwhile: whether they may go is looked at anew.
+                self.still_there(&row).await?;
+            }
             for journal in journals_in(&self.journals(&row.id)) {
                 self.settle(&row.id, &journal).await?;
             }

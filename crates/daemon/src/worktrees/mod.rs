@@ -17,6 +17,7 @@ use brigade_core::delegation::{ChangeKind, Changes, FileChange, Spec, Worktree};
 use brigade_core::id::DelegationId;
 use brigade_core::text::line::size;
 use brigade_os::paths::ensure_private_dir;
+use brigade_protocol::changes::ApplyReport;
 use brigade_store::{Store, StoreError};
 use brigade_worktree::{
     Change, ChangeKind as Kind, ChildCommits, Limits, Origin, Place, Snapshot, Step, collect,
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Configs};
 use crate::failpoint;
 use crate::hosts::Hub;
+use crate::servers::Servers;
 use crate::troubles::Troubles;
 
 pub(crate) use apply::{Applied, ApplyRequest, NotApplied, Patch};
@@ -47,6 +49,7 @@ pub(crate) struct WorktreeParts {
     pub(crate) store: Store,
     pub(crate) hub: Hub,
     pub(crate) configs: Configs,
+    pub(crate) servers: Servers,
     pub(crate) troubles: Troubles,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: TaskTracker,
@@ -69,17 +72,28 @@ struct Inner {
     /// Those that were asked for since the daemon began.
     stands: Mutex<HashMap<DelegationId, Stand>>,
     building: Semaphore,
+    /// The same for setup commands, which may take very long.
+    setting_up: Semaphore,
     /// Notified when a delegation with one has ended.
     ended: Notify,
-    /// What was applied in tool calls whose answers are not known to have arrived: by delegation and session.
-    unconfirmed: Mutex<HashMap<(DelegationId, String), i64>>,
+    /// What was applied in tool calls whose answers are not known to have arrived, by call.
+    unconfirmed: Mutex<HashMap<String, (i64, ApplyReport)>>,
     /// Held by who writes in a person's tree or removes a worktree: one at a time.
     changing: tokio::sync::Mutex<()>,
 }
 
+/// One that is being laid out.
+#[derive(Clone, Default)]
+struct Laying {
+    /// Cancelled when nobody needs it any more.
+    unneeded: CancellationToken,
+    /// Cancelled when nothing works on it any more.
+    ended: CancellationToken,
+}
+
 /// How the laying out of one fares.
 enum Stand {
-    Coming,
+    Coming(Laying),
     Ready,
     Failed {
         why: String,
@@ -113,6 +127,7 @@ impl Worktrees {
             stands: Mutex::default(),
             unconfirmed: Mutex::default(),
             building: Semaphore::new(AT_ONCE),
+            setting_up: Semaphore::new(AT_ONCE),
             ended: Notify::new(),
             changing: tokio::sync::Mutex::default(),
         }))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,15 +10,20 @@ use brigade_core::delegation::{Spec, Worktree, span};
 use brigade_core::id::DelegationId;
 use brigade_os::process::End;
 use brigade_os::spawn::{gated, leash};
-use brigade_store::WorktreeState;
-use brigade_worktree::build;
+use brigade_store::{StoreError, WorktreeState};
+use brigade_worktree::rebuild;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::{BACKOFF, Readiness, Stand, Worktrees, begun};
+use super::{BACKOFF, Laying, Readiness, Stand, Worktrees, begun};
 use crate::config::{Config, SetupBy};
 use crate::failpoint;
 use crate::hosts::lock;
 use crate::last_words::last_words;
+
+/// Why laying out was given up.
+const UNNEEDED: &str = "the delegation has ended meanwhile";
 
 impl Worktrees {
     /// Where a worktree stands, as far as is known. Changes nothing.
@@ -25,7 +31,7 @@ impl Worktrees {
         match lock(&self.0.stands).get(&worktree.id) {
             Some(Stand::Ready) => Readiness::Ready,
             Some(Stand::Failed { why, .. }) => Readiness::Failing(why.clone()),
-            Some(Stand::Coming) | None => Readiness::Coming,
+            Some(Stand::Coming(_)) | None => Readiness::Coming,
         }
     }
 
@@ -34,30 +40,48 @@ impl Worktrees {
         let mut stands = lock(&self.0.stands);
         let count = match stands.get(&worktree.id) {
             Some(Stand::Ready) => return Readiness::Ready,
-            Some(Stand::Coming) => return Readiness::Coming,
+            Some(Stand::Coming(_)) => return Readiness::Coming,
             Some(Stand::Failed { why, until, .. }) if *until > Instant::now() => {
                 return Readiness::Failing(why.clone());
             }
             Some(Stand::Failed { count, .. }) => *count,
             None => 0,
         };
-        stands.insert(worktree.id.clone(), Stand::Coming);
+        let laying = Laying::default();
+        stands.insert(worktree.id.clone(), Stand::Coming(laying.clone()));
         drop(stands);
         let (worktrees, spec, worktree) = (self.clone(), spec.clone(), worktree.clone());
         let config = config.clone();
         self.spawn(async move {
-            let stand = match worktrees.prepare(&spec, &worktree, &config).await {
+            let Laying { unneeded, ended } = laying;
+            let _ended = ended.drop_guard();
+            let prepared = worktrees.prepare(&spec, &worktree, &config, &unneeded);
+            let stand = match prepared.await {
                 Ok(()) => {
                     worktrees.0.parts.troubles.clear(worktree.id.as_str());
-                    Stand::Ready
+                    Some(Stand::Ready)
                 }
-                Err(why) => worktrees.failed(&worktree.id, why, count + 1),
+                Err(_) if unneeded.is_cancelled() => None,
+                Err(why) => Some(worktrees.failed(&worktree.id, why, count + 1)),
             };
-            lock(&worktrees.0.stands).insert(worktree.id.clone(), stand);
+            match stand {
+                Some(stand) => lock(&worktrees.0.stands).insert(worktree.id.clone(), stand),
+                None => lock(&worktrees.0.stands).remove(&worktree.id),
+            };
             // Whoever waits for it asks again.
             worktrees.0.parts.hub.servers_changed();
         });
         Readiness::Coming
+    }
+
+    /// Nobody needs a worktree any more: stops laying it out, and waits until nothing works on it.
+    pub(crate) async fn abandon(&self, id: &DelegationId) {
+        let laying = match lock(&self.0.stands).get(id) {
+            Some(Stand::Coming(laying)) => laying.clone(),
+            _ => return,
+        };
+        laying.unneeded.cancel();
+        laying.ended.cancelled().await;
     }
 
     fn failed(&self, id: &DelegationId, why: String, count: u32) -> Stand {
@@ -80,6 +104,7 @@ impl Worktrees {
         spec: &Spec,
         worktree: &Worktree,
         config: &Config,
+        unneeded: &CancellationToken,
     ) -> Result<(), String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let store = &self.0.parts.store;
@@ -87,32 +112,63 @@ impl Worktrees {
         let row = row
             .map_err(|error| words(&error))?
             .ok_or("it is not on record")?;
-        if row.state == WorktreeState::Ready && Path::new(&worktree.directory).is_dir() {
-            return Ok(());
-        }
-        if spec.continues.is_some() {
-            return Err("the files in which it was to go on are gone; cancel it, and delegate the work anew".to_owned());
-        }
-        let Ok(_turn) = self.0.building.acquire().await else {
-            return Err("the daemon ends".to_owned());
-        };
         let place = self.place_for(&worktree.id, spec);
+        if row.state == WorktreeState::Ready && place.tree().is_dir() {
+            return make_below(&place.tree(), Path::new(&worktree.directory));
+        }
+        let files = self.beginning(spec, worktree).await;
+        let files = files.map_err(|error| words(&error))?;
+        if spec.continues.is_some() {
+            // Who has claimed the files of the round before for removal has removed them by then.
+            drop(self.0.changing.lock().await);
+        }
+        let building = turn(&self.0.building, unneeded).await?;
         let snapshot = begun(&place)?;
-        let built = build(&place, &snapshot, &self.0.steps).await;
+        let built = rebuild(&place, &snapshot, &files, &self.0.steps).await;
         let built = built.map_err(|error| words(&error))?;
+        drop(building);
         // A folder in which nothing is tracked is not among the files.
-        std::fs::create_dir_all(&worktree.directory)
-            .map_err(|error| format!("{}: {error}", worktree.directory))?;
+        make_below(&place.tree(), Path::new(&worktree.directory))?;
         failpoint::pass("worktree-built");
         let setup = match &config.worktree.setup {
-            Some(command) => Some(self.set_up(spec, worktree, command, config).await),
+            Some(command) => {
+                let _turn = turn(&self.0.setting_up, unneeded).await?;
+                let set_up = self.set_up(spec, worktree, command, config, unneeded);
+                Some(set_up.await)
+            }
             None => None,
         };
+        if unneeded.is_cancelled() {
+            return Err(UNNEEDED.to_owned());
+        }
         failpoint::pass("worktree-set-up");
         store
             .set_worktree(&worktree.id, WorktreeState::Ready, built.bytes, setup)
             .await
             .map_err(|error| words(&error))
+    }
+
+    /// The files that a delegation begins with: as the round before has left them, or as they were taken.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) async fn beginning(
+        &self,
+        spec: &Spec,
+        worktree: &Worktree,
+    ) -> Result<String, StoreError> {
+        let mut before = spec.continues.as_ref().map(|earlier| earlier.id.clone());
+        while let Some(id) = before {
+            let Some(row) = self.0.parts.store.get(&id).await? else {
+                break;
+            };
+            if let Some(changes) = row.delegation.changes {
+                return Ok(changes.tree);
+            }
+            let earlier = row.delegation.spec.continues;
+            before = earlier.map(|earlier| earlier.id);
+        }
+        Ok(worktree.base.clone())
     }
 
     /// Runs the setup command, and says how it ended: the work goes on whatever comes of it.
@@ -122,6 +178,7 @@ impl Worktrees {
         worktree: &Worktree,
         command: &str,
         config: &Config,
+        unneeded: &CancellationToken,
     ) -> String {
         let settings = &config.worktree;
         let confined = worktree.confine && brigade_os::confine::available().is_ok();
@@ -147,15 +204,15 @@ impl Worktrees {
         args.extend(["--", "sh", "-c", "cd \"$1\" && exec sh -c \"$2\"", "sh"].map(OsString::from));
         args.extend([worktree.directory.clone().into(), command.into()]);
         let log = self.folder(&worktree.id).join("setup.log");
-        match run(
+        let running = run(
             &self.0.parts.program,
             args,
             &variables,
             &log,
-            settings.setup_time,
-        )
-        .await
-        {
+            (settings.setup_time, unneeded),
+        );
+        match running.await {
+            Ok(Ran::Unneeded) => UNNEEDED.to_owned(),
             Ok(Ran::Success) => "done".to_owned(),
             Ok(Ran::Failed(status)) => format!("{status}{}", last_words(&log)),
             Ok(Ran::OverTime(limit)) => format!(
@@ -173,6 +230,41 @@ enum Ran {
     Success,
     Failed(std::process::ExitStatus),
     OverTime(Duration),
+    Unneeded,
+}
+
+/// Waits for a turn; an error where nobody needs it any more.
+async fn turn<'a>(
+    of: &'a Semaphore,
+    unneeded: &CancellationToken,
+) -> Result<SemaphorePermit<'a>, String> {
+    match unneeded.run_until_cancelled(of.acquire()).await {
+        Some(turn) => turn.map_err(|_| "the daemon ends".to_owned()),
+        None => Err(UNNEEDED.to_owned()),
+    }
+}
+
+/// Makes a folder below another where it is not there, through no link: what has worked there may have put one in the
+/// way.
+fn make_below(top: &Path, folder: &Path) -> Result<(), String> {
+    let below = folder
+        .strip_prefix(top)
+        .map_err(|_| format!("{} is not in {}", folder.display(), top.display()))?;
+    let mut path = top.to_owned();
+    for name in below {
+        path.push(name);
+        match std::fs::create_dir(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let there = std::fs::symlink_metadata(&path);
+                if !there.is_ok_and(|there| there.is_dir()) {
+                    return Err(format!("{} is no folder any more", path.display()));
+                }
+            }
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        }
+    }
+    Ok(())
 }
 
 /// Runs a command behind its gate to its end, or to the limit.
@@ -181,7 +273,7 @@ async fn run(
     args: Vec<OsString>,
     variables: &BTreeMap<String, String>,
     log: &Path,
-    limit: Option<Duration>,
+    (limit, unneeded): (Option<Duration>, &CancellationToken),
 ) -> std::io::Result<Ran> {
     let started = gated(program, args, variables, log)?;
     let process = started.id;
@@ -195,7 +287,12 @@ async fn run(
             None => Some(child.wait().await),
         }
     };
-    let ended = ended.await;
+    let Some(ended) = unneeded.run_until_cancelled(ended).await else {
+        // It leads a group of its own.
+        process.end(End::Kill)?;
+        child.wait().await?;
+        return Ok(Ran::Unneeded);
+    };
     if ended.is_some()
         && let Err(error) = held.release().await
     {
@@ -211,7 +308,6 @@ async fn run(
             })
         }
         (None, limit) => {
-            // It leads a group of its own.
             process.end(End::Kill)?;
             child.wait().await?;
             Ok(Ran::OverTime(limit.unwrap_or_default()))

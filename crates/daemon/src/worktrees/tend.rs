@@ -5,7 +5,7 @@ use std::time::Duration;
 use brigade_core::delegation::{Delegation, Worktree};
 use brigade_core::id::DelegationId;
 use brigade_protocol::changes::Discarded;
-use brigade_store::{ApplyRow, ApplyState, StoreError, WorktreeState};
+use brigade_store::{ApplyRow, ApplyState, StoreError, WorktreeRow, WorktreeState};
 use brigade_worktree::{held, remove_all, remove_tree};
 
 use super::{NotApplied, Worktrees, begun};
@@ -62,11 +62,23 @@ impl Worktrees {
             return Ok(Kept::Holds(holds));
         }
         failpoint::pass("worktree-unneeded");
-        remove_tree(&self.place(&worktree.id), &self.0.steps)
-            .await
-            .map_err(|error| words(&error))?;
-        failpoint::pass("worktree-removed");
+        // On record first: a further round that is registered from here on lays them out anew.
+        let claimed = store.claim_worktree(&worktree.id, &record.spec.id, WorktreeState::Removed);
+        if !claimed.await.map_err(|error| words(&error))? {
+            return Ok(Kept::Holds(vec![
+                "a further round goes on in it".to_owned(),
+            ]));
+        }
         lock(&self.0.stands).remove(&worktree.id);
+        failpoint::pass("worktree-claimed");
+        self.part_with_server(&worktree.id).await;
+        if let Err(error) = remove_tree(&self.place(&worktree.id), &self.0.steps).await {
+            self.still_there(&row)
+                .await
+                .map_err(|error| words(&error))?;
+            return Err(words(&error));
+        }
+        failpoint::pass("worktree-removed");
         store
             .set_worktree(&worktree.id, WorktreeState::Removed, 0, None)
             .await
@@ -75,20 +87,39 @@ impl Worktrees {
         Ok(Kept::Gone)
     }
 
+    async fn part_with_server(&self, id: &DelegationId) {
+        let servers = &self.0.parts.servers;
+        servers.part_with(&self.folder(id)).await;
+    }
+
+    /// Takes back that the files of a worktree were to be removed, where they have not been.
+    pub(super) async fn still_there(&self, row: &WorktreeRow) -> Result<(), StoreError> {
+        if !self.place(&row.id).tree().exists() {
+            return Ok(());
+        }
+        let store = &self.0.parts.store;
+        store
+            .set_worktree(&row.id, WorktreeState::Ready, row.bytes, None)
+            .await
+    }
+
     /// What a worktree holds that is in no patch, in words.
     async fn holds(&self, record: &Delegation, worktree: &Worktree) -> Result<Vec<String>, String> {
         let place = self.place(&worktree.id);
-        if !place.tree().exists() {
+        // Before it has a child, nobody but us has worked there.
+        if !place.tree().exists() || record.child.is_none() {
             return Ok(Vec::new());
         }
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let begun = begun(&place)?;
-        // Without changes on record nothing has worked in it.
-        let tree = record
-            .changes
-            .as_ref()
-            .map_or(&worktree.base, |changes| &changes.tree);
-        let holds = held(&place, &begun, tree).await;
+        let tree = match &record.changes {
+            Some(changes) => changes.tree.clone(),
+            None => {
+                let beginning = self.beginning(&record.spec, worktree).await;
+                beginning.map_err(|error| words(&error))?
+            }
+        };
+        let holds = held(&place, &begun, &tree).await;
         let holds = holds.map_err(|error| words(&error))?;
         Ok(holds.iter().map(ToString::to_string).collect())
     }
@@ -147,10 +178,13 @@ impl Worktrees {
         discarded.freed = brigade_worktree::usage(&self.folder(&worktree.id)).await;
         failpoint::pass("worktree-unneeded");
         // On record first: what a crash leaves is then known to be nobody's.
-        store
-            .set_worktree(&worktree.id, WorktreeState::Discarded, 0, None)
-            .await?;
+        let claimed = store.claim_worktree(&worktree.id, id, WorktreeState::Discarded);
+        if !claimed.await? {
+            let why = format!("a further round of {id} has just begun in its worktree");
+            return Err(NotApplied::Refused(why));
+        }
         lock(&self.0.stands).remove(&worktree.id);
+        self.part_with_server(&worktree.id).await;
         remove_all(&self.place(&worktree.id), &self.0.steps)
             .await
             .map_err(|error| NotApplied::Failed(error.to_string()))?;

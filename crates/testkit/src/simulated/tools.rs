@@ -141,7 +141,11 @@ impl Inner {
         let session = session.to_owned();
         self.bridge.update(|bridge| match confirm {
             Confirm::Handed => bridge.send(Up::Handed { id, session }),
-            Confirm::Aborted => bridge.send(Up::NotHanded { id, session }),
+            Confirm::Aborted => bridge.send(Up::NotHanded {
+                id,
+                session,
+                call: None,
+            }),
             Confirm::Nothing => {}
         });
     }

@@ -117,9 +117,7 @@ impl fmt::Display for Unsteerable {
             ),
             Unsteerable::WorktreeGone { id } => write!(
                 f,
-                "the worktree of {id} is gone: it was applied, discarded or kept long enough. Delegate the work anew; \
-                 with from={id:?} it begins with these changes.",
-                id = id.as_str()
+                "the worktree of {id} was discarded, and its session works nowhere else. Delegate the work anew."
             ),
             Unsteerable::Elsewhere { id } => write!(
                 f,
