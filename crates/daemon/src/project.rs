@@ -21,7 +21,7 @@ pub(crate) async fn of(directory: &str) -> ProjectId {
     let Some((top, git_dir)) = find_git(Path::new(directory)).await else {
         return fallback();
     };
-    if let Ok(text) = tokio::fs::read_to_string(git_dir.join("opencode")).await
+    if let Some(text) = small_file(&git_dir.join("opencode")).await
         && let Ok(id) = text.trim().parse()
     {
         return id;
@@ -51,23 +51,43 @@ async fn find_git(directory: &Path) -> Option<(PathBuf, PathBuf)> {
             return Some((top.to_owned(), dot_git));
         }
         // A worktree or submodule: the file names the folder, and that one may name the common one.
-        let text = tokio::fs::read_to_string(&dot_git).await.ok()?;
+        let text = small_file(&dot_git).await?;
         let git_dir = top.join(text.strip_prefix("gitdir:")?.trim());
-        let common = match tokio::fs::read_to_string(git_dir.join("commondir")).await {
-            Ok(common) => git_dir.join(common.trim()),
-            Err(_) => git_dir,
+        let common = match small_file(&git_dir.join("commondir")).await {
+            Some(common) => git_dir.join(common.trim()),
+            None => git_dir,
         };
         return Some((top.to_owned(), common));
     }
     None
 }
 
+/// The text of a file that git keeps for a path or a name. What is no such file is not opened: a pipe would hold us up
+/// for ever, and anybody may have made this one.
+async fn small_file(path: &Path) -> Option<String> {
+    const LONGEST: u64 = 16 * 1024;
+    let meta = tokio::fs::metadata(path).await.ok()?;
+    if !meta.is_file() || meta.len() > LONGEST {
+        return None;
+    }
+    tokio::fs::read_to_string(path).await.ok()
+}
+
+/// The repository may be one that a delegated agent has made: nothing that it configures is started. The only way to
+/// that would be an object that is missing, for which git would ask a remote by a program of the configuration.
 async fn first_root(top: &Path) -> Option<ProjectId> {
-    let git = Command::new("git")
+    let mut git = Command::new("git");
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"GIT_") {
+            git.env_remove(name);
+        }
+    }
+    let git = git
         .args(["rev-list", "--max-parents=0", "--all"])
         .current_dir(top)
-        .env_remove("GIT_DIR")
-        .env_remove("GIT_WORK_TREE")
+        .env("GIT_ALLOW_PROTOCOL", "none")
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .env("GIT_TERMINAL_PROMPT", "0")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -129,6 +149,51 @@ mod tests {
         assert_eq!(id(&temp.path().join("other")).await, "0123456789abcdef");
         std::fs::write(repo.join(".git/opencode"), "no id").unwrap();
         assert_eq!(id(&repo).await, root);
+    }
+
+    #[tokio::test]
+    async fn nothing_that_a_repository_configures_is_started() {
+        let temp = tempfile::tempdir().unwrap();
+        let repo = temp.path().join("repo");
+        std::fs::create_dir(&repo).unwrap();
+        git(&repo, &["init", "-q"]);
+        git(&repo, &["commit", "-q", "--allow-empty", "-m", "first"]);
+        let proof = temp.path().join("started");
+        let program = format!("touch {}; git-upload-pack", proof.display());
+        for (name, value) in [
+            ("core.repositoryFormatVersion", "1"),
+            ("extensions.partialClone", "evil"),
+            ("remote.evil.url", "."),
+            ("remote.evil.promisor", "true"),
+            ("remote.evil.uploadpack", &program),
+            ("protocol.file.allow", "always"),
+            ("protocol.allow", "always"),
+        ] {
+            git(&repo, &["config", name, value]);
+        }
+        let missing = repo.join(".git/refs/heads/missing");
+        std::fs::write(missing, format!("{}\n", "1".repeat(40))).unwrap();
+        let path = repo.to_str().unwrap();
+        assert_eq!(of(path).await, ProjectId::from_path(path));
+        assert!(!proof.exists(), "the repository's program was started");
+    }
+
+    #[tokio::test]
+    async fn a_pipe_in_the_place_of_a_file_holds_nobody_up() {
+        let temp = tempfile::tempdir().unwrap();
+        let repo = temp.path().join("repo");
+        std::fs::create_dir(&repo).unwrap();
+        git(&repo, &["init", "-q"]);
+        for name in ["repo/.git/opencode", ".git"] {
+            let made = std::process::Command::new("mkfifo")
+                .arg(temp.path().join(name))
+                .status();
+            assert!(made.unwrap().success());
+        }
+        let path = repo.to_str().unwrap();
+        assert_eq!(of(path).await, ProjectId::from_path(path));
+        let path = temp.path().to_str().unwrap();
+        assert_eq!(of(path).await, ProjectId::from_path(path));
     }
 
     #[tokio::test]

@@ -74,6 +74,8 @@ impl Git {
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_NO_LAZY_FETCH", "1")
+            // What a configuration says of protocols goes before what we say by `-c`, and not before this.
+            .env("GIT_ALLOW_PROTOCOL", "none")
             .env("LC_ALL", "C")
             .current_dir(directory)
             .kill_on_drop(true);
