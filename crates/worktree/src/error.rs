@@ -98,6 +98,14 @@ pub enum SnapshotError {
         /// What git says.
         why: String,
     },
+    /// It is in a copy that was made for a child.
+    #[error(
+        "{directory} is in a copy that Brigade has made for an agent, where git would run what the agent has configured: do it in your own tree"
+    )]
+    InCopy {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// Untracked files are too large.
     #[error(
         "the untracked files in {top} take {bytes} bytes, and {limit} is the limit; the largest is {largest} with {largest_bytes} bytes: have git ignore it, commit it, or raise the limit"

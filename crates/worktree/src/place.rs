@@ -54,6 +54,11 @@ impl Place {
         &self.root
     }
 
+    /// The folder that holds all worktrees, without links; none where it can't be looked at.
+    pub(crate) fn all(&self) -> Option<PathBuf> {
+        self.root.parent()?.canonicalize().ok()
+    }
+
     /// What the child works in.
     pub fn tree(&self) -> PathBuf {
         self.root.join("tree")

@@ -51,6 +51,16 @@ impl Repository {
                 why: "there is no such directory".to_owned(),
             });
         }
+        let is_copy = |path: &Path| {
+            let below = |root: &Path| path.canonicalize().is_ok_and(|path| path.starts_with(root));
+            place.all().is_some_and(|all| below(&all))
+        };
+        let in_copy = || SnapshotError::InCopy {
+            directory: directory.to_owned(),
+        };
+        if is_copy(directory) {
+            return Err(in_copy());
+        }
         let asked = [
             "rev-parse",
             "--path-format=absolute",
@@ -81,7 +91,7 @@ impl Repository {
             }
             .into());
         };
-        Ok(Self {
+        let repository = Self {
             top: bytes::path(top),
             prefix: bytes::path(prefix.strip_suffix(b"/").unwrap_or(prefix)),
             git_dir: bytes::path(git_dir),
@@ -89,7 +99,13 @@ impl Repository {
             objects: bytes::path(objects),
             index: bytes::path(index),
             format: bytes::text(format),
-        })
+        };
+        // A link, or a file that names a git directory, may have led there.
+        let parts = [&repository.top, &repository.git_dir, &repository.common_dir];
+        if parts.into_iter().any(|path| is_copy(path)) {
+            return Err(in_copy());
+        }
+        Ok(repository)
     }
 
     /// The settings that decide how files become objects and back, who commits, and how the
