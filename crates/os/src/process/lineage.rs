@@ -78,8 +78,8 @@ fn adrift(line: &[ProcessId]) -> bool {
         return false;
     }
     let binds = line.iter().position(|process| !bound(process));
-    // The last is the first process of all.
-    binds.is_none_or(|at| at + 2 >= line.len())
+    // The last is the first process of all. What this one has bound itself is no server.
+    binds.is_none_or(|at| at + 2 >= line.len() || line[at].pid == std::process::id())
 }
 
 #[cfg(test)]
