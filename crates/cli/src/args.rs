@@ -425,6 +425,9 @@ pub(crate) struct Gate {
     /// A folder or file that it may change
     #[arg(long, value_name = "PATH", requires = "confined")]
     pub(crate) writable: Vec<std::path::PathBuf>,
+    /// A folder in which it may make, change and remove plain files, and nothing else
+    #[arg(long, value_name = "PATH", requires = "confined")]
+    pub(crate) plain: Vec<std::path::PathBuf>,
     /// The program and its arguments
     #[arg(required_unless_present = "hold", last = true)]
     pub(crate) command: Vec<std::ffi::OsString>,

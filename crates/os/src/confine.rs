@@ -17,6 +17,9 @@ mod system;
 pub struct Writable {
     /// Folders, with all that is and will be below them.
     pub folders: Vec<PathBuf>,
+    /// Folders that others use, too: in and below them plain files can be made, changed and removed, and nothing else. A
+    /// link there would lead somebody who is not confined to where it points.
+    pub plain: Vec<PathBuf>,
     /// Files whose content may be changed; not their being there, nor what else is in their folders.
     pub files: Vec<PathBuf>,
 }

@@ -32,12 +32,22 @@ pub struct Confine {
     pub temporary: PathBuf,
 }
 
+/// What a confined server may write to.
+#[derive(Debug)]
+pub(super) struct Writable {
+    /// Files, and folders with all that is in them.
+    pub(super) own: Vec<PathBuf>,
+    /// Folders in which it may make, change and remove plain files: the person's own hosts use them, too.
+    pub(super) plain: Vec<PathBuf>,
+}
+
 /// What a server with these variables may write to. What it needs and can't make itself is made.
 pub(super) fn writable(
     confine: &Confine,
     variables: &BTreeMap<String, String>,
-) -> io::Result<Vec<PathBuf>> {
+) -> io::Result<Writable> {
     make_folder(&confine.temporary)?;
+    let mut plain = Vec::new();
     let mut writable = vec![confine.temporary.clone()];
     writable.extend(confine.folders.iter().cloned());
     let also = confine.also.iter().filter(|path| path.exists());
@@ -46,7 +56,7 @@ pub(super) fn writable(
     for folder in ["log", "tool-output"] {
         let folder = data.join(folder);
         make_folder(&folder)?;
-        writable.push(folder);
+        plain.push(folder);
     }
     // By their names, and not the folder: credentials and programs that hosts run are beside them. Who has them open
     // keeps them from being removed.
@@ -66,7 +76,10 @@ pub(super) fn writable(
             writable.push(file);
         }
     }
-    Ok(writable)
+    Ok(Writable {
+        own: writable,
+        plain,
+    })
 }
 
 /// The variables that are to be others for a confined server.
@@ -191,24 +204,26 @@ mod tests {
             fs::write(data.join(file), file).unwrap();
         }
         fs::create_dir(root.join("cache")).unwrap();
-        let mut paths = writable(&confine(root), &host).unwrap();
-        paths.sort();
-        let names: Vec<_> = paths
-            .iter()
-            .map(|path| path.strip_prefix(root).unwrap().to_str().unwrap())
-            .collect();
+        let Writable { own, plain } = writable(&confine(root), &host).unwrap();
+        let names = |mut paths: Vec<PathBuf>| {
+            paths.sort();
+            let name = |path: PathBuf| path.strip_prefix(root).unwrap().display().to_string();
+            paths.into_iter().map(name).collect::<Vec<_>>()
+        };
         assert_eq!(
-            names,
+            names(own),
             [
                 "cache",
-                "share/opencode/log",
                 "share/opencode/opencode.db",
                 "share/opencode/opencode.db-shm",
                 "share/opencode/opencode.db-wal",
-                "share/opencode/tool-output",
                 "tmp",
                 "tree",
             ]
+        );
+        assert_eq!(
+            names(plain),
+            ["share/opencode/log", "share/opencode/tool-output"]
         );
         assert!(data.join("opencode.db-shm").is_file() && data.join("tool-output").is_dir());
         // What was there stays.
@@ -228,10 +243,11 @@ mod tests {
         assert!(
             writable(&confine(root), &host)
                 .unwrap()
+                .own
                 .contains(&elsewhere)
         );
         let memory = variables(&[("HOME", home), ("OPENCODE_DB", ":memory:")]);
-        assert_eq!(writable(&confine(root), &memory).unwrap().len(), 4);
+        assert_eq!(writable(&confine(root), &memory).unwrap().own.len(), 2);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use brigade_os::spawn::{Gated, Leash, gated, leash};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::confine::{Confine, surroundings, writable};
+use super::confine::{Confine, Writable, surroundings, writable};
 use super::http::HttpTransport;
 use super::transport::{Method, Request, Transport, TransportError};
 
@@ -101,7 +101,7 @@ pub trait Launcher: Send + Sync {
 pub struct ServeLauncher {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments, before `[--confined --writable PATH…] -- PROGRAM ARGS…` for the one and `--hold PID:START`
+    /// Its arguments, before `[--confined --writable PATH… --plain PATH…] -- PROGRAM ARGS…` for the one and `--hold PID:START`
     /// for the other.
     pub args: Vec<OsString>,
 }
@@ -146,8 +146,11 @@ impl Launcher for ServeLauncher {
         let mut gate: Vec<OsString> = Vec::new();
         if let Some(confine) = &spec.confine {
             gate.push("--confined".into());
-            for path in writable(confine, &variables)? {
-                gate.extend(["--writable".into(), path.into_os_string()]);
+            let Writable { own, plain } = writable(confine, &variables)?;
+            for (option, paths) in [("--writable", own), ("--plain", plain)] {
+                for path in paths {
+                    gate.extend([option.into(), path.into_os_string()]);
+                }
             }
             let others = surroundings(confine, &variables)?;
             variables.extend(others);

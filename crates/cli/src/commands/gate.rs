@@ -22,7 +22,11 @@ pub(crate) fn run(args: &Gate) -> Result<(), CliError> {
     };
     if args.confined {
         // Behind the gate, so that what had to be made for it first is there. Unconfined it must not go on.
-        confine(&writable(&args.writable)).map_err(|error| {
+        let writable = Writable {
+            plain: args.plain.clone(),
+            ..writable(&args.writable)
+        };
+        confine(&writable).map_err(|error| {
             failed(format!(
                 "it can't be confined, and was not started: {error}"
             ))
@@ -35,5 +39,9 @@ pub(crate) fn run(args: &Gate) -> Result<(), CliError> {
 /// What is no folder is a file; what is not there is told by its name when it is to be allowed.
 fn writable(paths: &[PathBuf]) -> Writable {
     let (folders, files) = paths.iter().cloned().partition(|path| path.is_dir());
-    Writable { folders, files }
+    Writable {
+        folders,
+        files,
+        ..Writable::default()
+    }
 }

@@ -144,6 +144,59 @@ fn nothing_outside_can_be_changed_by_any_way() {
 }
 
 #[test]
+fn in_a_folder_that_others_use_there_are_plain_files_only() {
+    let Some(place) = Place::new() else { return };
+    fs::write(place.root.join("files/log"), "old").unwrap();
+    let sh = |script: &str| {
+        let mut command = place.command(&["in"], script);
+        // The options go before what is to be started.
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
+        let at = args.iter().position(|arg| arg == "--").unwrap();
+        let mut gate = Command::new(command.get_program());
+        gate.args(&args[..at])
+            .arg("--plain")
+            .arg(place.root.join("files"));
+        gate.args(&args[at..])
+            .current_dir(&place.root)
+            .env("LC_ALL", "C");
+        command = gate;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = sh(
+        "set -e; echo x >> files/log; echo new > files/new; mv files/new files/newer; rm files/closed",
+    );
+    assert!(output.status.success(), "{output:?}");
+    let before = place.all();
+    for script in [
+        "ln -s ../out/file files/link",
+        "ln -sf ../out/file files/log",
+        "ln -s ../out/file in/made && mv in/made files/log",
+        "ln in/link files/link",
+        "mv in/link files/log",
+        "mkdir files/folder",
+        "mkfifo files/pipe",
+        "mv in/deep files/deep",
+    ] {
+        let output = sh(script);
+        assert!(!output.status.success(), "{script}");
+        let now = place.all();
+        let there = |all: &[(PathBuf, Option<String>)]| -> Vec<(PathBuf, Option<String>)> {
+            let all = all
+                .iter()
+                .filter(|(path, _)| !path.starts_with(place.root.join("in/made")));
+            all.cloned().collect()
+        };
+        assert_eq!(there(&now), there(&before), "{script}");
+    }
+}
+
+#[test]
 fn an_administrators_power_is_left_outside() {
     let Some(place) = Place::new() else { return };
     let output = place.sh("grep CapEff /proc/self/status; cat /proc/$PPID/environ");

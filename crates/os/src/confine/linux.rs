@@ -51,6 +51,10 @@ pub(super) fn confine(writable: &Writable) -> io::Result<Confined> {
         rules = allow(rules, folder, of_folder)?;
     }
     let of_file = AccessFs::from_file(KNOWN) & all;
+    let of_plain = of_file | AccessFs::MakeReg | AccessFs::RemoveFile;
+    for folder in &writable.plain {
+        rules = allow(rules, folder, of_plain)?;
+    }
     let devices = DEVICES.iter().map(Path::new).filter(|path| path.exists());
     let files = writable.files.iter().map(PathBuf::as_path);
     for file in files.chain(devices) {
