@@ -1,13 +1,12 @@
 //! The child's tree, and the private repository in it.
 
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::bytes;
 use crate::disk::{
-    Kind, beside, bytes_on_disk, copy_if_there, kind_beneath, make_folder, read_if_there,
-    remove_aside, sweep, write_plainly,
+    Kind, beside, bytes_on_disk, copy_if_there, copy_index_file, kind_beneath, make_folder,
+    read_if_there, remove_aside, sweep, write_plainly,
 };
 use crate::error::{BuildError, Fault, io_at};
 use crate::git::Git;
@@ -77,7 +76,7 @@ pub async fn rebuild(
     link_host_folders(place, snapshot)?;
     // What the person has staged is in the index, and git is to know that the files are as they are.
     let child_index = tree.join(".git/index");
-    fs::copy(place.index("person"), &child_index).map_err(io_at("writing", &child_index))?;
+    copy_index_file(&place.index("person"), &child_index)?;
     let refreshed = Git::of_vault_over(place, &tree, &child_index)
         .args(["update-index", "-q", "--refresh"])
         .said()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::bytes::{self, records};
 use crate::commits::{ChildCommits, copy_commits};
 use crate::diff::PATCH;
-use crate::disk::{Kind, absent, beside, kind_beneath, remove_pipes, sync_folder};
+use crate::disk::{Kind, absent, beside, copy_index_file, kind_beneath, remove_pipes, sync_folder};
 use crate::error::{CollectError, Fault, SnapshotError, io_at};
 use crate::git::Git;
 use crate::place::{Place, Step};
@@ -122,11 +122,11 @@ pub(crate) async fn look(place: &Place, snapshot: &Snapshot) -> Result<Scanned, 
         });
     }
     let top = tree.clone();
-    beside(move || remove_pipes(&top)).await?;
+    let repositories = beside(move || remove_pipes(&top)).await?;
     // Each look begins with the index that the tree was built with: it knows which files are unchanged.
     let index = place.index("collect");
     let built = place.index("tree");
-    fs::copy(&built, &index).map_err(io_at("copying", &built))?;
+    copy_index_file(&built, &index)?;
     let mut scanned = scan(place, Eyes::Vault(&tree), &index, None, &[])
         .await
         .map_err(|error| match error {
@@ -137,6 +137,27 @@ pub(crate) async fn look(place: &Place, snapshot: &Snapshot) -> Result<Scanned, 
                 answer: other.to_string(),
             }),
         })?;
+    // Git does not tell of one that was made in a folder whose files it knows.
+    if !repositories.is_empty() {
+        let listed = Git::of_vault_over(place, &tree, &index)
+            .args(["ls-files", "-z"])
+            .output()
+            .await?;
+        let has_files = |folder: &Path| {
+            let mut files = records(&listed);
+            files.any(|file| bytes::path(file).starts_with(folder))
+        };
+        for folder in repositories {
+            let told = scanned.left_out.iter().any(|left| left.path == folder);
+            if !told && has_files(&folder) {
+                scanned
+                    .left_out
+                    .push(LeftOut::new(folder, Reason::NestedRepository));
+            }
+        }
+        let by_path = |one: &LeftOut, other: &LeftOut| one.path.cmp(&other.path);
+        scanned.left_out.sort_by(by_path);
+    }
     let top = tree.clone();
     let base: Vec<LeftOut> = snapshot.left_out.clone();
     scanned.left_out = beside(move || {

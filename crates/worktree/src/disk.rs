@@ -2,9 +2,10 @@
 //! a crash leaves nothing unexplained.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::error::{Fault, io_at};
 
@@ -26,8 +27,11 @@ pub(crate) fn kind_beneath(top: &Path, path: &Path) -> Kind {
     let mut parts = path.components().peekable();
     while let Some(part) = parts.next() {
         at.push(part);
-        let Ok(found) = fs::symlink_metadata(&at) else {
-            return Kind::Nothing;
+        let found = match fs::symlink_metadata(&at) {
+            Ok(found) => found,
+            Err(why) if absent(&why) => return Kind::Nothing,
+            // Something is there that can't be looked at, in a folder that was closed.
+            Err(_) => return Kind::Other,
         };
         if parts.peek().is_none() {
             return kind(&found);
@@ -52,10 +56,12 @@ pub(crate) fn kind(found: &fs::Metadata) -> Kind {
 }
 
 /// Removes all pipes below a folder, but for what is in its own `.git`. They hold nothing, and git would
-/// wait forever on one that is called like a file it reads.
-pub(crate) fn remove_pipes(top: &Path) -> Result<(), Fault> {
+/// wait forever on one that is called like a file it reads. Gives the folders below it, seen from there, that have a
+/// `.git` of their own.
+pub(crate) fn remove_pipes(top: &Path) -> Result<Vec<PathBuf>, Fault> {
     use std::os::unix::fs::FileTypeExt;
     let mut folders = vec![top.to_owned()];
+    let mut repositories = Vec::new();
     while let Some(folder) = folders.pop() {
         // What can't be read is told by who takes the files.
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
@@ -63,6 +69,12 @@ pub(crate) fn remove_pipes(top: &Path) -> Result<(), Fault> {
                 continue;
             };
             let path = entry.path();
+            if folder != top
+                && entry.file_name() == ".git"
+                && let Ok(below) = folder.strip_prefix(top)
+            {
+                repositories.push(below.to_owned());
+            }
             if kind.is_dir() && (folder != top || entry.file_name() != ".git") {
                 folders.push(path);
             } else if kind.is_fifo() {
@@ -70,7 +82,7 @@ pub(crate) fn remove_pipes(top: &Path) -> Result<(), Fault> {
             }
         }
     }
-    Ok(())
+    Ok(repositories)
 }
 
 /// Makes a folder and all above it.
@@ -121,6 +133,34 @@ pub(crate) fn copy_if_there(from: &Path, to: &Path) -> Result<bool, Fault> {
         Some(content) => write_plainly(to, &content).map(|()| true),
         None => Ok(false),
     }
+}
+
+/// Copies an index where there is one, with the time of its last change, which it gives: what an index says of files
+/// that are no older is doubted by git, and must be of the copy.
+pub(crate) fn copy_index_file(from: &Path, to: &Path) -> Result<Option<SystemTime>, Fault> {
+    let mut file = match File::open(from) {
+        Ok(file) => file,
+        Err(why) if absent(&why) => return Ok(None),
+        Err(why) => return Err(io_at("reading", from)(why)),
+    };
+    let mut content = Vec::new();
+    let changed = file
+        .metadata()
+        .and_then(|found| found.modified())
+        .and_then(|changed| file.read_to_end(&mut content).map(|_| changed))
+        .map_err(io_at("reading", from))?;
+    write_plainly(to, &content)?;
+    set_changed(to, changed)?;
+    Ok(Some(changed))
+}
+
+/// Says when a file was changed last.
+pub(crate) fn set_changed(path: &Path, changed: SystemTime) -> Result<(), Fault> {
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.set_modified(changed))
+        .map_err(io_at("writing", path))
 }
 
 pub(crate) fn absent(why: &io::Error) -> bool {
@@ -198,6 +238,8 @@ pub(crate) fn sweep(parent: &Path) -> Result<Vec<PathBuf>, Fault> {
         Err(why) => return Err(io_at("reading", parent)(why)),
     };
     let mut swept = Vec::new();
+    // One that can't be removed keeps none of the others.
+    let mut failure = None;
     for entry in entries {
         let entry = entry.map_err(io_at("reading", parent))?;
         if entry
@@ -205,11 +247,16 @@ pub(crate) fn sweep(parent: &Path) -> Result<Vec<PathBuf>, Fault> {
             .as_encoded_bytes()
             .starts_with(GONE.as_bytes())
         {
-            remove_folder(&entry.path())?;
-            swept.push(entry.path());
+            match remove_folder(&entry.path()) {
+                Ok(()) => swept.push(entry.path()),
+                Err(fault) => failure = Some(fault),
+            }
         }
     }
-    Ok(swept)
+    match failure {
+        Some(fault) => Err(fault),
+        None => Ok(swept),
+    }
 }
 
 /// The bytes on disk below a path: what is linked twice counts once, links are not followed.

@@ -185,6 +185,12 @@ pub enum PlanError {
         /// The path.
         path: String,
     },
+    /// A file was changed while the plan was made.
+    #[error("{path} was changed just now, and nothing was written; try again")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The target can't be read.
     #[error(transparent)]
     Target(#[from] SnapshotError),

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::in_json;
 use crate::disk::{
-    absent, beside, make_folder, read_if_there, remove_folder, sync_folder, write_durably,
+    Kind, absent, beside, kind_beneath, make_folder, read_if_there, remove_folder, sync_folder,
+    write_durably,
 };
 use crate::error::{Fault, io_at};
 use crate::found::{Found, look_at};
@@ -128,6 +129,16 @@ pub fn is_done(journal: &Path) -> bool {
     journal.join(DONE).exists()
 }
 
+/// Whether a journal is the only place of what files of the person's were: its apply was cut off and not taken back, or
+/// files were left because somebody had changed them since.
+pub fn is_open(journal: &Path) -> bool {
+    let has_copies = || {
+        let copies = fs::read_dir(journal.join("copies"));
+        copies.is_ok_and(|mut copies| copies.next().is_some())
+    };
+    journal.join(PENDING).exists() || (journal.join(ROLLED_BACK).exists() && has_copies())
+}
+
 /// Takes an apply back that was cut off. It is never finished. A file that holds what the apply wrote
 /// gets its old content; one that somebody has changed since is left, and its old content kept in the
 /// journal. Where nothing is pending there is nothing to do; calling it again is safe at any time.
@@ -151,8 +162,10 @@ pub(crate) fn take_back(folder: &Path, step: &Step) -> Result<RolledBack, Fault>
     let mut result = RolledBack::default();
     // First goes what was new, so that folders can be again where files were put.
     for (number, entry) in journal.entries.iter().enumerate().rev() {
-        let temporary = top.join(temporary(entry, &journal.mark, number));
-        remove_file(&temporary)?;
+        if leads_there(top, &entry.path) {
+            let temporary = top.join(temporary(entry, &journal.mark, number));
+            remove_file(&temporary)?;
+        }
         if entry.before == Found::Nothing {
             undo(folder, &journal, number, &mut result)?;
             step("rollback-file");
@@ -165,8 +178,9 @@ pub(crate) fn take_back(folder: &Path, step: &Step) -> Result<RolledBack, Fault>
         }
     }
     for there in &journal.there {
-        if look_at(top, &there.path)? == Found::Nothing {
-            make_beneath(top, there)?;
+        // What can't be a folder again is told by the files that were in it.
+        if top.is_dir() && look_at(top, &there.path)? == Found::Nothing {
+            let _ = make_beneath(top, there);
         }
     }
     for (number, entry) in journal.entries.iter().enumerate().rev() {
@@ -202,7 +216,7 @@ fn undo(
     if untouched {
         return Ok(());
     }
-    if now != entry.after {
+    if now != entry.after || !leads_there(&journal.top, &entry.path) {
         result.left.push(Left {
             path: entry.path.clone(),
             copy: copy.exists().then_some(copy),
@@ -213,6 +227,12 @@ fn undo(
     put(&journal.top, &entry.path, &temporary, &entry.before, &copy)?;
     result.restored.push(entry.path.clone());
     Ok(())
+}
+
+/// Whether the folder of a path is one below `top`, and no link that somebody has put there since.
+fn leads_there(top: &Path, path: &Path) -> bool {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    top.is_dir() && kind_beneath(top, parent) == Kind::Folder
 }
 
 /// Puts a file, a link or nothing at a path, at one stroke.

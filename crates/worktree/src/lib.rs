@@ -40,7 +40,7 @@ pub use diff::diff;
 pub use disk::GONE;
 pub use error::{BuildError, CollectError, Fault, PlanError, SnapshotError, WriteError};
 pub use held::{Held, HeldError, held, remove_all, remove_tree, sweep, usage};
-pub use journal::{Left, RolledBack, is_done, roll_back};
+pub use journal::{Left, RolledBack, is_done, is_open, roll_back};
 pub use place::{Place, Step, no_step};
 pub use plan::{Conflict, ConflictKind, Operation, Plan, Target, plan};
 pub use snapshot::{LeftOut, Limits, Origin, Reason, Snapshot, snapshot};

@@ -54,6 +54,11 @@ impl Place {
         &self.root
     }
 
+    /// Whether the vault has what a child has changed.
+    pub fn has_result(&self) -> bool {
+        self.vault().join("refs/brigade/result").exists()
+    }
+
     /// The folder that holds all worktrees, without links; none where it can't be looked at.
     pub(crate) fn all(&self) -> Option<PathBuf> {
         self.root.parent()?.canonicalize().ok()

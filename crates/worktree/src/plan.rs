@@ -11,7 +11,7 @@ use crate::found::{Found, look_at};
 use crate::merge::{changed_tree, merge};
 use crate::place::{Place, Step};
 use crate::repository::Repository;
-use crate::scan::{Eyes, scan};
+use crate::scan::{Eyes, changed_since, scan};
 use crate::snapshot::{Limits, commit, keep};
 
 /// The tree to apply to.
@@ -163,6 +163,7 @@ async fn make(
     let mut besides = target.limits.besides.clone();
     besides.push(place.root().to_owned());
     let eyes = Eyes::Person(&repository);
+    // Without a limit: what lies where a change leads must be known, whatever its size.
     let scanned = scan(place, eyes, &index, None, &besides).await?;
     let ours = scanned.tree;
     step("plan-target");
@@ -215,6 +216,17 @@ async fn make(
         Ok((clean, marked, in_the_way))
     })
     .await?;
+    // What lies there now is what was looked at, or the tree of before would not have it.
+    let changed = changed_since(place, eyes, &index).await?;
+    let operations = clean.iter().chain(&marked);
+    if let Some(path) = operations
+        .map(Operation::path)
+        .find(|path| changed.contains(*path))
+    {
+        return Err(PlanError::Changed {
+            path: path.to_owned(),
+        });
+    }
     conflicts.extend(in_the_way);
     conflicts.sort_by(|one, other| one.path.cmp(&other.path));
 

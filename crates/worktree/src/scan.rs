@@ -135,6 +135,7 @@ pub(crate) async fn scan(
             .await?;
     }
     add(place, eyes, index, &sorted.there).await?;
+    left_out.extend(not_taken(git(), &sorted.there).await?);
 
     let tree = git().args(["write-tree", "--missing-ok"]).line().await?;
     left_out.sort_by(|one, other| one.path.cmp(&other.path));
@@ -314,6 +315,38 @@ async fn add(
         }
         (_, fault) => Err(fault.into()),
     }
+}
+
+/// Those of the files that git has not taken into the index, without a word: names that are some repository's own on
+/// another system.
+async fn not_taken(git: Git, paths: &[PathBuf]) -> Result<Vec<LeftOut>, Fault> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    let listed = git.args(["ls-files", "-z"]).output().await?;
+    let taken: std::collections::HashSet<PathBuf> = records(&listed).map(bytes::path).collect();
+    let left = paths.iter().filter(|path| !taken.contains(*path));
+    Ok(left
+        .map(|path| LeftOut {
+            path: path.clone(),
+            reason: Reason::Unreadable,
+            why: Some("git takes no file of this name, or it went just now".to_owned()),
+        })
+        .collect())
+}
+
+/// The files that are otherwise than when a tree was taken by means of this index.
+pub(crate) async fn changed_since(
+    place: &Place,
+    eyes: Eyes<'_>,
+    index: &Path,
+) -> Result<BTreeSet<PathBuf>, Fault> {
+    let changed = eyes
+        .git(place, index)
+        .args(["diff-files", "-z", "--name-only", "--ignore-submodules=all"])
+        .output()
+        .await?;
+    Ok(records(&changed).map(bytes::path).collect())
 }
 
 /// Takes a file into the index just as its bytes are.

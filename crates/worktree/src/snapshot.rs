@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::{self, in_json};
 use crate::disk::{
-    absent, beside, copy_if_there, make_folder, read_if_there, remove_aside, write_durably,
-    write_plainly,
+    absent, beside, copy_if_there, copy_index_file, make_folder, read_if_there, remove_aside,
+    set_changed, write_durably, write_plainly,
 };
 use crate::error::{Fault, SnapshotError, io_at};
 use crate::git::Git;
@@ -212,7 +212,7 @@ async fn take(
     step("snapshot-index");
 
     let ours = place.index("snapshot");
-    fs::copy(&person, &ours).map_err(io_at("copying", &person))?;
+    copy_index_file(&person, &ours)?;
     let mut besides = limits.besides.clone();
     besides.push(place.root().to_owned());
     let (base, left_out, skipped) = match from {
@@ -380,10 +380,10 @@ pub(crate) async fn copy_index_to(
     copy: &Path,
 ) -> Result<(), Fault> {
     let git = || Git::of_vault_over(place, &place.nowhere(), copy);
-    if !copy_if_there(&repository.index, copy)? {
+    let Some(changed) = copy_index_file(&repository.index, copy)? else {
         git().args(["read-tree", "--empty"]).output().await?;
         return Ok(());
-    }
+    };
     // A split index names its shared part, which git looks for in its own directory.
     let shared = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b"sharedindex.");
     let entries =
@@ -401,6 +401,8 @@ pub(crate) async fn copy_index_to(
         .args(["update-index", "--no-split-index", "--force-write-index"])
         .output()
         .await?;
+    // Git was not shown the files, and has doubted nothing.
+    set_changed(copy, changed)?;
     for part in copied {
         fs::remove_file(&part).map_err(io_at("removing", &part))?;
     }

@@ -262,7 +262,13 @@ fn prepare(plan: &Plan, folder: &Path) -> Result<Journal, Fault> {
                     mode: file_mode(&operation.found, mode, entry.is_executable()),
                     sha256,
                 },
-                other => other,
+                link @ Found::Link { .. } => link,
+                _ => {
+                    return Err(Fault::Strange {
+                        command: "checkout".to_owned(),
+                        answer: format!("{} is not among what it has written", path.display()),
+                    });
+                }
             },
         };
         entries.push(Entry {

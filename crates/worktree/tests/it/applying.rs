@@ -266,6 +266,79 @@ async fn what_changes_after_the_plan_stops_it() {
 }
 
 #[tokio::test]
+async fn what_changes_while_the_plan_is_made_stops_it() {
+    let rig = Rig::new();
+    let place = rig.place("one");
+    let taken = rig.begin(&place).await;
+    put(&place.tree(), "changed", "one\ntwo\nchild\n");
+    let found = collected(&place, &taken).await;
+    let top = rig.top();
+    // The tree is looked at already.
+    let step: brigade_worktree::Step = std::sync::Arc::new(move |name| {
+        if name == "plan-merged" {
+            fs::write(top.join("changed"), "somebody's own\n").unwrap();
+        }
+    });
+    let target = Target::new(rig.top());
+    let stopped = plan(&place, &taken.base, &found.result, &target, &[], &step).await;
+    let stopped = stopped.unwrap_err();
+    assert!(
+        matches!(&stopped, PlanError::Changed { path } if path == Path::new("changed")),
+        "{stopped}"
+    );
+    assert_eq!(read(&rig, "changed"), "somebody's own\n");
+}
+
+#[tokio::test]
+async fn an_agents_copy_is_nobodys_tree() {
+    let rig = Rig::new();
+    let place = rig.place("one");
+    let taken = rig.begin(&place).await;
+    put(&place.tree(), "changed", "child\n");
+    let found = collected(&place, &taken).await;
+    let link = rig.path().join("way");
+    std::os::unix::fs::symlink(place.tree(), &link).unwrap();
+    for top in [place.tree(), link] {
+        let target = Target::new(top);
+        let refused = plan(&place, &taken.base, &found.result, &target, &[], &no_step())
+            .await
+            .unwrap_err();
+        assert!(refused.to_string().contains("is in a copy"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn rolling_back_follows_no_link_that_was_put_in_the_way() {
+    let rig = Rig::new();
+    rig.write("folder/x", "the person's\n");
+    rig.commit("more");
+    let place = rig.place("one");
+    let taken = rig.begin(&place).await;
+    fs::remove_dir_all(place.tree().join("folder")).unwrap();
+    let found = collected(&place, &taken).await;
+    let applying = planned(&rig, &place, &taken.base, &found.result, &[]).await;
+    let journal = rig.path().join("work/journal");
+    let died = tokio::spawn(async move {
+        let step: brigade_worktree::Step =
+            std::sync::Arc::new(|name| assert!(name != "apply-file", "it dies here"));
+        write(&applying, &journal, &CancellationToken::new(), &step).await
+    });
+    assert!(died.await.is_err());
+    assert!(!rig.top().join("folder/x").exists());
+    let elsewhere = rig.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let _ = fs::remove_dir(rig.top().join("folder"));
+    std::os::unix::fs::symlink(&elsewhere, rig.top().join("folder")).unwrap();
+    let journal = rig.path().join("work/journal");
+    let back = roll_back(&journal, &no_step()).await.unwrap();
+    assert_eq!(back.left.len(), 1, "{back:?}");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    // Even where the whole tree is gone it comes to an end.
+    let kept = back.left[0].copy.as_ref().unwrap();
+    assert_eq!(fs::read_to_string(kept).unwrap(), "the person's\n");
+}
+
+#[tokio::test]
 async fn a_cancel_takes_everything_back() {
     let rig = Rig::new();
     let place = rig.place("one");

@@ -139,9 +139,11 @@ async fn nothing_that_a_child_has_configured_is_run() {
         .iter()
         .map(|left| left.path.to_str().unwrap())
         .collect();
-    assert_eq!(beside, ["nested"]);
+    assert_eq!(beside, ["nested", "sub"]);
     let kept = held(&place, &taken, &found.result).await.unwrap();
-    assert!(matches!(&kept[..], [Held::Beside(left)] if left.reason == Reason::NestedRepository));
+    let nested =
+        |held: &Held| matches!(held, Held::Beside(left) if left.reason == Reason::NestedRepository);
+    assert!(kept.len() == 2 && kept.iter().all(nested), "{kept:?}");
     assert!(!ran.exists());
 }
 
@@ -370,4 +372,23 @@ async fn pipes_in_the_place_of_files_hold_nobody_up() {
         .map(|change| change.path.to_str().unwrap())
         .collect();
     assert!(paths.starts_with(&[".gitignore", "changed"]), "{paths:?}");
+}
+
+#[tokio::test]
+async fn what_git_does_not_take_or_tell_of_is_named() {
+    let rig = Rig::new();
+    let place = rig.place("one");
+    let taken = rig.begin(&place).await;
+    let tree = place.tree();
+    put(&tree, "git~1/file", "work\n");
+    rig.git_in(&tree.join("sub"), &["init", "-q"]);
+    let found = collected(&place, &taken).await;
+    let left: Vec<_> = found
+        .left_out
+        .iter()
+        .map(|left| left.path.clone())
+        .collect();
+    assert_eq!(left, [PathBuf::from("git~1/file"), PathBuf::from("sub")]);
+    let holds = held(&place, &taken, &found.result).await.unwrap();
+    assert_eq!(holds.len(), 2, "{holds:?}");
 }

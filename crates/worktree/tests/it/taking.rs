@@ -491,3 +491,27 @@ async fn an_old_git_and_none_at_all_are_told() {
         "{old}"
     );
 }
+
+#[tokio::test]
+async fn an_edit_in_the_second_of_the_index_is_seen() {
+    let rig = Rig::new();
+    // The time of a file's inode can't be set to a past one.
+    rig.git(&["config", "core.trustctime", "false"]);
+    let path = rig.top().join("kept");
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(100);
+    let at = |path: &std::path::Path| {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(then).unwrap();
+    };
+    at(&path);
+    rig.git(&["add", "kept"]);
+    let old = fs::read_to_string(&path).unwrap();
+    let new = "x".repeat(old.len());
+    fs::write(&path, &new).unwrap();
+    at(&path);
+    at(&rig.top().join(".git/index"));
+    let place = rig.place("one");
+    let taken = rig.take(&place).await;
+    built(&place, &taken).await;
+    assert_eq!(fs::read_to_string(place.tree().join("kept")).unwrap(), new);
+}
