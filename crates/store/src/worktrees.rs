@@ -271,7 +271,8 @@ impl Store {
             .await
     }
 
-    /// How many worktrees have their files there, and the size of all of them, as last seen, in bytes.
+    /// How many worktrees have their files there, and the size, as last seen, of these and of what is kept of the others,
+    /// in bytes.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -281,8 +282,8 @@ impl Store {
             .read(|db| {
                 let used = db
                     .prepare_cached(
-                        "SELECT count(*), coalesce(sum(bytes), 0) FROM worktrees INDEXED BY worktrees_there
-                         WHERE state IN ('taken', 'ready')",
+                        "SELECT coalesce(sum(state IN ('taken', 'ready')), 0), coalesce(sum(bytes), 0) FROM worktrees
+                         WHERE state <> 'discarded'",
                     )?
                     .query_row([], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))))?;
                 Ok(used)

@@ -19,6 +19,10 @@ pub(super) async fn handle(
         directory: apply.directory,
     };
     let row = send::ours(delegation::find(&api, &id, &scope).await?)?;
+    if apply.undo && !apply.paths.is_empty() {
+        let why = "an apply is undone as a whole: leave the paths out";
+        return Err(Failure::new(ErrorCode::BadRequest, why));
+    }
     let request = ApplyRequest {
         to: apply.to,
         paths: apply.paths,

@@ -9,7 +9,8 @@ use brigade_core::id::DelegationId;
 use brigade_protocol::changes::{AppliedFile, ApplyOutcome, ApplyReport, Conflict};
 use brigade_store::{ApplyRow, ApplyState, NewApply, StoreError, WorktreeState};
 use brigade_worktree::{
-    ChangeKind, ConflictKind, Limits, Plan, Target, WriteError, is_done, plan, roll_back, write,
+    ChangeKind, ConflictKind, Limits, Plan, PlanError, Target, WriteError, is_done, plan,
+    roll_back, write,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -109,6 +110,15 @@ fn failed(error: &dyn std::fmt::Display) -> NotApplied {
     NotApplied::Failed(error.to_string())
 }
 
+fn not_planned(error: PlanError) -> NotApplied {
+    match error {
+        PlanError::NoSuchPath { .. } | PlanError::Target(_) | PlanError::Changed { .. } => {
+            NotApplied::Refused(error.to_string())
+        }
+        PlanError::Fault(fault) => failed(&fault),
+    }
+}
+
 impl Worktrees {
     /// Applies what a delegation has changed. `cancel` takes back what is written by then.
     ///
@@ -127,6 +137,7 @@ impl Worktrees {
             None => self.target_at(record, &worktree.top),
         };
         let _turn = self.0.changing.lock().await;
+        self.settle_all(&worktree.id).await?;
         let place = self.place_for(&worktree.id, &record.spec);
         let planned = plan(
             &place,
@@ -136,7 +147,7 @@ impl Worktrees {
             &request.paths,
             &self.0.steps,
         );
-        let mut planned = planned.await.map_err(|error| failed(&error))?;
+        let mut planned = planned.await.map_err(not_planned)?;
         if !planned.conflicts.is_empty()
             && let Some(before) = self.applied_before(record, &planned.top).await?
         {
@@ -149,7 +160,7 @@ impl Worktrees {
                 &request.paths,
                 &self.0.steps,
             );
-            let since = since.await.map_err(|error| failed(&error))?;
+            let since = since.await.map_err(not_planned)?;
             if since.conflicts.len() < planned.conflicts.len() {
                 planned = since;
             }
@@ -245,6 +256,7 @@ impl Worktrees {
         let (worktree, _) = self.applicable(record).await?;
         let id = &record.spec.id;
         let _turn = self.0.changing.lock().await;
+        self.settle_all(&worktree.id).await?;
         let applies = self.0.parts.store.applies(id).await?;
         let applied = |row: &&ApplyRow| {
             row.state == ApplyState::Applied && seq.is_none_or(|seq| row.seq == seq)
@@ -261,10 +273,10 @@ impl Worktrees {
             &row.apply.after,
             &row.apply.before,
             &target,
-            &request.paths,
+            &[],
             &self.0.steps,
         );
-        let planned = planned.await.map_err(|error| failed(&error))?;
+        let planned = planned.await.map_err(not_planned)?;
         let planned = marked(planned, request.markers);
         let mut report = report(id, &planned);
         if is_blocked(&planned) {
@@ -279,6 +291,7 @@ impl Worktrees {
             let journal = self
                 .journals(&worktree.id)
                 .join(format!("{}{UNDO}", row.seq));
+            set_aside(&journal).map_err(|error| failed(&error))?;
             let written = write(&planned, &journal, cancel, &self.0.steps).await;
             if let Err(error) = written {
                 return Err(self
@@ -287,10 +300,7 @@ impl Worktrees {
             }
         }
         failpoint::pass("undo-written");
-        // Of some files only, the rest is applied as before.
-        if request.paths.is_empty() {
-            self.note(id, row.seq, ApplyState::Undone).await;
-        }
+        self.note(id, row.seq, ApplyState::Undone).await;
         report.outcome = ApplyOutcome::Undone;
         tracing::info!(%id, top = report.top, files = report.files.len(), "undone");
         Ok(Applied {
@@ -447,30 +457,61 @@ impl Worktrees {
             Err(error) => tracing::warn!(%error, "what was on its way out stays for now"),
         }
         let store = &self.0.parts.store;
+        let mut stuck = Vec::new();
         for row in store.worktrees().await? {
             if row.state == WorktreeState::Removed {
                 // Somebody may have used them meanwhile: whether they may go is looked at anew.
                 self.still_there(&row).await?;
             }
             for journal in journals_in(&self.journals(&row.id)) {
-                self.settle(&row.id, &journal).await?;
+                stuck.extend(self.settle(&row.id, &journal).await?);
             }
         }
-        // What is still being written by its record has no journal: nothing of it was begun.
+        // What is still being written by its record has no journal, but for these: nothing of it was begun.
         for row in store.open_applies().await? {
-            store.set_apply(row.seq, ApplyState::RolledBack).await?;
+            if !stuck.contains(&row.seq) {
+                store.set_apply(row.seq, ApplyState::RolledBack).await?;
+            }
         }
         Ok(())
     }
 
-    async fn settle(&self, id: &DelegationId, journal: &Path) -> Result<(), StoreError> {
+    /// Rolls back what of this worktree was broken off and could not be taken back then: what comes after must not be
+    /// mixed up with it.
+    async fn settle_all(&self, id: &DelegationId) -> Result<(), NotApplied> {
+        for journal in journals_in(&self.journals(id)) {
+            if self.settle(id, &journal).await?.is_some() {
+                return Err(NotApplied::Refused(format!(
+                    "an earlier apply broke off, and what it had written can't be taken back: see to the disk and its \
+                     rights, then call again. What the files were before is in {}",
+                    journal.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the folder of a worktree has of files of a person's that are nowhere else, in words: what an apply that
+    /// broke off found there, and could not or would not put back.
+    pub(super) fn holds_of_others(&self, id: &DelegationId) -> Vec<String> {
+        let journals = journals_in(&self.journals(id)).into_iter();
+        let kept = journals.filter(|journal| brigade_worktree::is_open(journal));
+        kept.map(|journal| {
+            let journal = journal.display();
+            format!("{journal} (what files of yours were before an apply that broke off)")
+        })
+        .collect()
+    }
+
+    /// Settles a journal; gives the number of its apply where it can't be rolled back.
+    async fn settle(&self, id: &DelegationId, journal: &Path) -> Result<Option<i64>, StoreError> {
         let name = journal.file_name().unwrap_or_default().to_string_lossy();
         let (seq, undo) = match name.strip_suffix(UNDO) {
             Some(seq) => (seq, true),
             None => (&*name, false),
         };
         let Ok(seq) = seq.parse::<i64>() else {
-            return Ok(());
+            return Ok(None);
         };
         let state = match roll_back(journal, &self.0.steps).await {
             _ if is_done(journal) && undo => ApplyState::Undone,
@@ -495,7 +536,7 @@ impl Worktrees {
                     "{id}: an apply that broke off could not be rolled back: {error}"
                 ));
                 tracing::error!(%id, seq, %error, "an apply could not be rolled back");
-                return Ok(());
+                return Ok(Some(seq));
             }
         };
         let store = &self.0.parts.store;
@@ -508,7 +549,21 @@ impl Worktrees {
         if open {
             store.set_apply(seq, state).await?;
         }
-        Ok(())
+        Ok(None)
+    }
+}
+
+/// Gives way to a journal of the same name: what an earlier one still has stays beside it.
+fn set_aside(journal: &Path) -> std::io::Result<()> {
+    if !brigade_worktree::is_open(journal) {
+        return Ok(());
+    }
+    let name = journal.file_name().unwrap_or_default().to_string_lossy();
+    let mut names =
+        (1..).map(|number: u32| journal.with_file_name(format!("{name}.left-{number}")));
+    match names.find(|aside| !aside.exists()) {
+        Some(aside) => std::fs::rename(journal, aside),
+        None => Ok(()),
     }
 }
 

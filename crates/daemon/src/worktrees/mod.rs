@@ -181,8 +181,8 @@ impl Worktrees {
         let (_, used) = used.map_err(|error| NotTaken(error.to_string()))?;
         if used >= config.worktree.disk {
             return Err(NotTaken(format!(
-                "the worktrees take up {} of the {} that [worktree] disk allows; apply or discard some (`brigade gc` \
-                 tells of them)",
+                "the worktrees take up {} of the {} that [worktree] disk allows; discard \
+                 some that are not needed (`brigade discard ID`)",
                 size(used),
                 size(config.worktree.disk)
             )));

@@ -116,6 +116,13 @@ impl Worktrees {
         if row.state == WorktreeState::Ready && place.tree().is_dir() {
             return make_below(&place.tree(), Path::new(&worktree.directory));
         }
+        if config.worktree.setup.is_some() && self.0.parts.hub.environment(spec).is_none() {
+            // It would have to be left out, for good.
+            return Err(
+                "the environment to run its setup command in is not known: it waits for its host"
+                    .to_owned(),
+            );
+        }
         let files = self.beginning(spec, worktree).await;
         let files = files.map_err(|error| words(&error))?;
         if spec.continues.is_some() {
@@ -125,7 +132,7 @@ impl Worktrees {
         let building = turn(&self.0.building, unneeded).await?;
         let snapshot = begun(&place)?;
         let built = rebuild(&place, &snapshot, &files, &self.0.steps).await;
-        let built = built.map_err(|error| words(&error))?;
+        built.map_err(|error| words(&error))?;
         drop(building);
         // A folder in which nothing is tracked is not among the files.
         make_below(&place.tree(), Path::new(&worktree.directory))?;
@@ -138,12 +145,13 @@ impl Worktrees {
             }
             None => None,
         };
+        let bytes = brigade_worktree::usage(&self.folder(&worktree.id)).await;
         if unneeded.is_cancelled() {
             return Err(UNNEEDED.to_owned());
         }
         failpoint::pass("worktree-set-up");
         store
-            .set_worktree(&worktree.id, WorktreeState::Ready, built.bytes, setup)
+            .set_worktree(&worktree.id, WorktreeState::Ready, bytes, setup)
             .await
             .map_err(|error| words(&error))
     }
@@ -196,7 +204,8 @@ impl Worktrees {
         if confined {
             args.push("--confined".into());
             let folders = [place.tree(), place.tmp()];
-            for path in folders.iter().chain(&settings.writable) {
+            let also = settings.writable.iter().filter(|path| path.exists());
+            for path in folders.iter().chain(also) {
                 args.extend(["--writable".into(), path.clone().into_os_string()]);
             }
         }
@@ -325,4 +334,29 @@ fn own_variables(tmp: &Path) -> BTreeMap<String, String> {
     ]
     .map(|(name, path): (&str, PathBuf)| (name.to_owned(), path.display().to_string()))
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_made_again_and_through_no_link() {
+        let temp = tempfile::tempdir().unwrap();
+        let top = temp.path().join("tree");
+        std::fs::create_dir(&top).unwrap();
+        let folder = top.join("web/deep");
+        make_below(&top, &folder).unwrap();
+        make_below(&top, &folder).unwrap();
+        make_below(&top, &top).unwrap();
+        assert!(folder.is_dir());
+        std::fs::remove_dir_all(top.join("web")).unwrap();
+        let elsewhere = temp.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, top.join("web")).unwrap();
+        let why = make_below(&top, &folder).unwrap_err();
+        assert!(why.contains("is no folder any more"), "{why}");
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+        assert!(make_below(&top, &elsewhere).is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use brigade_core::delegation::{Delegation, Worktree};
+use brigade_core::delegation::{Changes, Delegation, Worktree};
 use brigade_core::id::DelegationId;
 use brigade_protocol::changes::Discarded;
 use brigade_store::{ApplyRow, ApplyState, StoreError, WorktreeRow, WorktreeState};
@@ -79,8 +79,9 @@ impl Worktrees {
             return Err(words(&error));
         }
         failpoint::pass("worktree-removed");
+        let bytes = brigade_worktree::usage(&self.folder(&worktree.id)).await;
         store
-            .set_worktree(&worktree.id, WorktreeState::Removed, 0, None)
+            .set_worktree(&worktree.id, WorktreeState::Removed, bytes, None)
             .await
             .map_err(|error| words(&error))?;
         tracing::info!(id = %worktree.id, "the files of a worktree are removed");
@@ -171,6 +172,7 @@ impl Worktrees {
         if !force {
             let holds = self.holds(record, worktree).await;
             discarded.held = holds.map_err(NotApplied::Failed)?;
+            discarded.held.extend(self.holds_of_others(&worktree.id));
             if !discarded.held.is_empty() {
                 return Ok(discarded);
             }
@@ -217,14 +219,18 @@ impl Worktrees {
         let now = self.0.parts.clock.now();
         let mut next: Option<Duration> = None;
         for row in store.worktrees().await? {
-            let (Some(ended), WorktreeState::Taken | WorktreeState::Ready) =
-                (row.ended_at, row.state)
-            else {
+            let Some(ended) = row.ended_at else {
                 continue;
             };
             let Some(record) = store.get(&row.delegation).await?.map(|row| row.delegation) else {
                 continue;
             };
+            // What there is to apply stays; where nothing was changed, a further round would be all that needs it.
+            let unchanged = record.changes.as_ref().is_none_or(Changes::is_empty);
+            let has_files = matches!(row.state, WorktreeState::Taken | WorktreeState::Ready);
+            if !has_files && !unchanged {
+                continue;
+            }
             let Some(keep) = self
                 .0
                 .parts
@@ -242,8 +248,13 @@ impl Worktrees {
                 Some(left) if !left.is_zero() => {
                     next = Some(next.map_or(left, |next| next.min(left)));
                 }
-                _ => {
+                _ if has_files => {
                     self.let_go(&record).await;
+                }
+                _ => {
+                    if let Err(error) = self.discard(&record, false).await {
+                        tracing::warn!(id = %record.spec.id, %error, "a worktree in which nothing was changed stays");
+                    }
                 }
             }
         }
@@ -253,17 +264,25 @@ impl Worktrees {
     /// What an unrecorded worktree holds that it did not begin with, in words.
     pub(crate) async fn unrecorded(&self, id: &DelegationId) -> Vec<String> {
         let place = self.place(id);
+        let mut holds = self.holds_of_others(id);
         if !place.tree().exists() {
-            return Vec::new();
+            // What has been changed there is in no patch that a record names.
+            if place.has_result() {
+                holds.push(format!(
+                    "{} (what was changed there)",
+                    place.vault().display()
+                ));
+            }
+            return holds;
         }
-        let looked = match begun(&place) {
-            Ok(begun) => held(&place, &begun, &begun.base).await,
-            Err(why) => return vec![why],
-        };
-        match looked {
-            Ok(holds) => holds.iter().map(ToString::to_string).collect(),
-            Err(error) => vec![error.to_string()],
+        match begun(&place) {
+            Ok(begun) => match held(&place, &begun, &begun.base).await {
+                Ok(held) => holds.extend(held.iter().map(ToString::to_string)),
+                Err(error) => holds.push(error.to_string()),
+            },
+            Err(why) => holds.push(why),
         }
+        holds
     }
 
     /// Whether all that a delegation has changed is in a tree.

@@ -1,7 +1,7 @@
 //! Worktrees and what was applied of them, on a real file.
 
 use brigade_core::delegation::{Command, Spec, Worktree};
-use brigade_store::{ApplyState, NewApply, Wake, WorktreeState};
+use brigade_store::{ApplyState, NewApply, Registration, Wake, WorktreeState};
 
 use crate::common::{Fixture, id, open, project, session, spec};
 
@@ -51,10 +51,10 @@ async fn a_worktree_is_on_record_with_its_delegation_and_outlives_its_files() {
     assert_eq!(all[0].setup.as_deref(), Some("npm ci ended with 1"));
     assert_eq!(all[0].ended_at, None);
     store
-        .set_worktree(&id("a-b-c"), WorktreeState::Removed, 0, None)
+        .set_worktree(&id("a-b-c"), WorktreeState::Removed, 30, None)
         .await
         .unwrap();
-    assert_eq!(store.worktree_usage().await.unwrap(), (0, 0));
+    assert_eq!(store.worktree_usage().await.unwrap(), (0, 30));
     assert_eq!(store.worktrees().await.unwrap().len(), 1);
     store
         .set_worktree(&id("a-b-c"), WorktreeState::Discarded, 0, None)
@@ -149,4 +149,40 @@ async fn a_patch_lies_beside_its_artifact() {
     life.commit(&fixture.store, decided).await.unwrap();
     assert!(life.delegation.lacks_changes());
     assert!(life.delegation.apply(&Command::ArtifactWritten).is_err());
+}
+
+#[tokio::test]
+async fn files_are_claimed_from_the_last_to_work_with_them_and_laid_out_again_for_the_next() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let name = id("a-b-c");
+    let state = async || store.worktree(&name).await.unwrap().unwrap().state;
+    let claim = async |by: &str, to| store.claim_worktree(&name, &id(by), to).await.unwrap();
+    let mut life = fixture.register(writing("a-b-c", "a-b-c")).await;
+    life.run(store).await;
+    life.end(store, "# Done\n\nAll.", Wake::All).await;
+    assert!(claim("a-b-c", WorktreeState::Removed).await);
+    assert!(
+        !claim("a-b-c", WorktreeState::Removed).await,
+        "it is claimed"
+    );
+    fixture.register(writing("a-b-d", "a-b-c")).await;
+    assert_eq!(state().await, WorktreeState::Taken);
+    assert!(
+        !claim("a-b-c", WorktreeState::Removed).await,
+        "another one works there"
+    );
+    assert!(!claim("a-b-c", WorktreeState::Discarded).await);
+    assert!(claim("a-b-d", WorktreeState::Discarded).await);
+    assert!(
+        !claim("a-b-d", WorktreeState::Removed).await,
+        "there is nothing left"
+    );
+    let late = writing("a-b-e", "a-b-c");
+    let refused = store
+        .register(late.clone(), late.registered_at)
+        .await
+        .unwrap();
+    assert_eq!(refused, Registration::WorktreeGone);
+    assert!(store.get(&id("a-b-e")).await.unwrap().is_none());
 }
