@@ -150,7 +150,7 @@ fn in_a_folder_that_others_use_there_are_plain_files_only() {
     let sh = |script: &str| {
         let mut command = place.command(&["in"], script);
         // The options go before what is to be started.
-        let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
+        let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
         let at = args.iter().position(|arg| arg == "--").unwrap();
         let mut gate = Command::new(command.get_program());
         gate.args(&args[..at])
