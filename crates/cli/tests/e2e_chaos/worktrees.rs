@@ -60,13 +60,13 @@ const ROLL_BACK: &[&str] = &["rollback-file", "rollback-done"];
 /// The steps of a removal.
 const REMOVAL: &[&str] = &["worktree-unneeded", "remove-all", "worktree-removed"];
 
-/// The step between the two removals that leave what is needed to apply.
-const LETTING_GO: &str = "remove-tree";
+/// The steps of a removal that leaves what is needed to apply.
+const LETTING_GO: &[&str] = &["worktree-claimed", "remove-tree"];
 
 /// The points that are tested here.
 pub(crate) fn points() -> impl Iterator<Item = &'static str> {
-    let all = [LIFE, APPLY, UNDO, ROLL_BACK, REMOVAL];
-    all.into_iter().flatten().copied().chain([LETTING_GO])
+    let all = [LIFE, APPLY, UNDO, ROLL_BACK, REMOVAL, LETTING_GO];
+    all.into_iter().flatten().copied()
 }
 
 /// A child that changes two files and adds one.
@@ -250,19 +250,21 @@ async fn wherever_the_daemon_dies_an_apply_is_whole_or_taken_back() {
         assert_eq!(files(&sandbox.project()), old, "{point}");
     }
     // What was not let go in the end is found.
-    let parent = Parent::open(sandbox, &host, LETTING_GO).await;
-    parent.says(delegating(LETTING_GO)).await;
-    let id = parent.delegations().await.remove(0);
-    parent.answered(3).await;
-    let armed = world.arm(LETTING_GO, 1).await;
-    let done = sandbox.brigade(&["apply", &id]).await.unwrap();
-    assert_eq!(done.code(), Some(0), "{done:?}");
-    armed.died().await;
-    cleared(sandbox).await;
-    shown(sandbox, &id, "the removal", |row| {
-        row["worktree"]["state"] == "removed"
-    })
-    .await;
+    for point in LETTING_GO {
+        let parent = Parent::open(sandbox, &host, point).await;
+        parent.says(delegating(point)).await;
+        let id = parent.delegations().await.remove(0);
+        parent.answered(3).await;
+        let armed = world.arm(point, 1).await;
+        let done = sandbox.brigade(&["apply", &id]).await.unwrap();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        armed.died().await;
+        cleared(sandbox).await;
+        shown(sandbox, &id, "the removal", |row| {
+            row["worktree"]["state"] == "removed"
+        })
+        .await;
+    }
     // All of the removals, too, leave a record that is right and nothing that gc can't explain.
     for point in REMOVAL {
         let parent = Parent::open(sandbox, &host, point).await;
@@ -287,7 +289,7 @@ async fn wherever_the_daemon_dies_an_apply_is_whole_or_taken_back() {
     }
     cleared(sandbox).await;
     let figures = Figures {
-        kills: APPLY.len() + UNDO.len() + REMOVAL.len(),
+        kills: APPLY.len() + UNDO.len() + LETTING_GO.len() + REMOVAL.len(),
         survived: 1 + REMOVAL.len(),
         ..Figures::default()
     };

@@ -459,9 +459,15 @@ impl Worktrees {
         let store = &self.0.parts.store;
         let mut stuck = Vec::new();
         for row in store.worktrees().await? {
-            if row.state == WorktreeState::Removed {
+            if row.state == WorktreeState::Removed
+                && self.still_there(&row).await?
+                && let Some(found) = store.get(&row.delegation).await?
+            {
                 // Somebody may have used them meanwhile: whether they may go is looked at anew.
-                self.still_there(&row).await?;
+                let worktrees = self.clone();
+                self.spawn(async move {
+                    worktrees.let_go(&found.delegation).await;
+                });
             }
             for journal in journals_in(&self.journals(&row.id)) {
                 stuck.extend(self.settle(&row.id, &journal).await?);

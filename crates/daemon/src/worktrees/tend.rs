@@ -93,15 +93,16 @@ impl Worktrees {
         servers.part_with(&self.folder(id)).await;
     }
 
-    /// Takes back that the files of a worktree were to be removed, where they have not been.
-    pub(super) async fn still_there(&self, row: &WorktreeRow) -> Result<(), StoreError> {
+    /// Takes back that the files of a worktree were to be removed, where they have not been. Says whether it did.
+    pub(super) async fn still_there(&self, row: &WorktreeRow) -> Result<bool, StoreError> {
         if !self.place(&row.id).tree().exists() {
-            return Ok(());
+            return Ok(false);
         }
         let store = &self.0.parts.store;
         store
             .set_worktree(&row.id, WorktreeState::Ready, row.bytes, None)
-            .await
+            .await?;
+        Ok(true)
     }
 
     /// What a worktree holds that is in no patch, in words.
