@@ -226,8 +226,10 @@ impl Worktrees {
             let Some(record) = store.get(&row.delegation).await?.map(|row| row.delegation) else {
                 continue;
             };
-            // What there is to apply stays; where nothing was changed, a further round would be all that needs it.
-            let unchanged = record.changes.as_ref().is_none_or(Changes::is_empty);
+            // What there is to apply stays, an earlier round's too; where nothing was changed, a further round would be
+            // all that needs it.
+            let unchanged = record.spec.continues.is_none()
+                && record.changes.as_ref().is_none_or(Changes::is_empty);
             let has_files = matches!(row.state, WorktreeState::Taken | WorktreeState::Ready);
             if !has_files && !unchanged {
                 continue;
