@@ -1,5 +1,6 @@
 //! Development tasks: `cargo xtask test`, `ci`, `demo` and others.
 
+mod bench;
 mod ci;
 mod demo;
 mod error;
@@ -35,6 +36,8 @@ enum Task {
     Test,
     /// Run everything that must hold before a change lands
     Ci,
+    /// Measure what Brigade costs, beside what the host and the disk cost by themselves
+    Bench(bench::Args),
     /// Take the pictures in the docs anew
     Screenshot,
     /// Fill a store with many delegations, to see how everything does with a long past
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&args),
         Task::Test => tests::run(),
         Task::Ci => ci::run(),
+        Task::Bench(args) => bench::run(&args),
         Task::Screenshot => screenshot::run(),
         Task::Fill(args) => fill::run(&args),
         Task::Model(args) => model::run(&args),
