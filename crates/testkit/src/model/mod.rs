@@ -240,6 +240,19 @@ impl ScriptedModel {
         self.shared.read(|state| state.records.clone())
     }
 
+    /// How many requests were recorded so far.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.read(|state| state.records.len())
+    }
+
+    /// What was recorded from the request of this number on, oldest first.
+    #[must_use]
+    pub fn since(&self, first: usize) -> Vec<Record> {
+        self.shared
+            .read(|state| state.records.iter().skip(first).cloned().collect())
+    }
+
     /// The recorded steps of sessions, without titles and compactions.
     #[must_use]
     pub fn turns(&self) -> Vec<Record> {

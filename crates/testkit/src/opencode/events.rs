@@ -1,7 +1,7 @@
 //! OpenCode's event stream, kept whole so that nothing is missed between two waits.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use serde_json::Value;
@@ -12,8 +12,15 @@ use crate::{Result, Watched};
 /// The events of a directory since the stream was opened.
 #[derive(Debug)]
 pub struct Events {
-    seen: Arc<Watched<Vec<Value>>>,
+    seen: Arc<Watched<Log>>,
     reader: JoinHandle<()>,
+}
+
+/// What was heard, and when each was read off the stream.
+#[derive(Debug, Default)]
+struct Log {
+    events: Vec<Value>,
+    heard: Vec<Instant>,
 }
 
 impl Drop for Events {
@@ -24,7 +31,7 @@ impl Drop for Events {
 
 impl Events {
     pub(crate) async fn listen(response: reqwest::Response) -> Result<Self> {
-        let seen = Arc::new(Watched::new(Vec::new()));
+        let seen = Arc::new(Watched::new(Log::default()));
         let log = Arc::clone(&seen);
         let reader = tokio::spawn(async move {
             let mut bytes = response.bytes_stream();
@@ -35,8 +42,12 @@ impl Events {
                 while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = buffer.drain(..=end).collect();
                     let data = line.strip_prefix(b"data:").unwrap_or_default();
+                    let heard = Instant::now();
                     if let Ok(event) = serde_json::from_slice(data) {
-                        log.update(|log| log.push(event));
+                        log.update(|log| {
+                            log.events.push(event);
+                            log.heard.push(heard);
+                        });
                     }
                 }
             }
@@ -54,7 +65,22 @@ impl Events {
     /// All events so far, oldest first.
     #[must_use]
     pub fn all(&self) -> Vec<Value> {
-        self.seen.read(Clone::clone)
+        self.seen.read(|log| log.events.clone())
+    }
+
+    /// How many events there are so far.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.seen.read(|log| log.events.len())
+    }
+
+    /// The events from the number `from` on, oldest first, each with the moment at which it was heard.
+    #[must_use]
+    pub fn heard(&self, from: usize) -> Vec<(Instant, Value)> {
+        self.seen.read(|log| {
+            let heard = log.heard.iter().copied();
+            heard.zip(log.events.iter().cloned()).skip(from).collect()
+        })
     }
 
     /// Waits for the first event that `wanted` accepts, also one of the past.
@@ -84,7 +110,12 @@ impl Events {
         mut look: impl FnMut(&[Value]) -> Option<T>,
     ) -> Result<T> {
         self.seen
-            .until_within(limit, what, |events| types(events), |events| look(events))
+            .until_within(
+                limit,
+                what,
+                |log| types(&log.events),
+                |log| look(&log.events),
+            )
             .await
     }
 

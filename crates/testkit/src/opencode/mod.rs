@@ -11,5 +11,5 @@ pub use client::{Client, Message, Session};
 pub use events::Events;
 pub use install::VERSION;
 pub use run::Run;
-pub use serve::Serve;
+pub use serve::{Boot, Serve};
 pub use tui::Tui;

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -21,6 +21,16 @@ const HEALTH: Duration = Duration::from_secs(5);
 pub struct Serve {
     process: Process,
     client: Client,
+    boot: Boot,
+}
+
+/// How long a start took, from the start of the process on.
+#[derive(Debug, Clone, Copy)]
+pub struct Boot {
+    /// Until it said that it is healthy.
+    pub healthy: Duration,
+    /// Until it had opened the project, its plugins included.
+    pub opened: Duration,
 }
 
 impl Deref for Serve {
@@ -48,6 +58,7 @@ impl Serve {
         let mut command = sandbox.command(sandbox.opencode());
         command.args(["serve", "--hostname", "127.0.0.1", "--port", "0"]);
         change(&mut command);
+        let begun = Instant::now();
         let process = Process::start("opencode serve", command)?;
         let base = process
             .line(START, |line| {
@@ -57,9 +68,24 @@ impl Serve {
             .await?;
         let client = Client::new(base, sandbox.project());
         healthy(&client.within(HEALTH)).await?;
+        let healthy = begun.elapsed();
         // The first request for a directory makes the host load it, plugins included.
         client.get::<serde_json::Value>("/path").await?;
-        Ok(Self { process, client })
+        let boot = Boot {
+            healthy,
+            opened: begun.elapsed(),
+        };
+        Ok(Self {
+            process,
+            client,
+            boot,
+        })
+    }
+
+    /// How long its start took.
+    #[must_use]
+    pub fn boot(&self) -> Boot {
+        self.boot
     }
 
     /// Its client.
