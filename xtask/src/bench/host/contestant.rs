@@ -12,11 +12,19 @@ use crate::error::{Error, Result, io};
 /// The agent that does the work: it may only read, so that every contestant takes it.
 pub(super) const AGENT: &str = "reader";
 
+/// A plugin with the same tool that does nothing.
+const NOTHING: &str = r#"const text = { type: "string" };
+const delegate = { description: "Does nothing.", args: { prompt: text, agent: text }, execute: async () => "done" };
+export default { id: "nothing", server: async () => ({ tool: { delegate } }) };
+"#;
+
 /// How work is given out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Way {
     /// By plain calls of the host's API, as fast as anybody could.
     Floor,
+    /// Not at all: a plugin's tool that answers at once. What any call of a plugin's tool costs in the host.
+    Nothing,
     /// With the host's own background tasks.
     Native,
     /// With Brigade.
@@ -55,6 +63,11 @@ impl Contestant {
         })
     }
 
+    /// Whether it gives work out at all.
+    pub(super) fn works(&self) -> bool {
+        self.way != Way::Nothing
+    }
+
     pub(super) fn label(&self) -> Label {
         Label {
             name: self.name.clone(),
@@ -67,7 +80,7 @@ impl Contestant {
         match self.way {
             Way::Floor => None,
             Way::Native => Some("task"),
-            Way::Brigade | Way::Plugin(_) => Some("delegate"),
+            Way::Nothing | Way::Brigade | Way::Plugin(_) => Some("delegate"),
         }
     }
 
@@ -84,7 +97,7 @@ impl Contestant {
                         &json!({"description": description, "prompt": prompt, "subagent_type": AGENT, "background": true}),
                     )
                 }
-                Way::Brigade | Way::Plugin(_) => {
+                Way::Nothing | Way::Brigade | Way::Plugin(_) => {
                     script.call("delegate", &json!({"prompt": prompt, "agent": AGENT}))
                 }
             }
@@ -100,6 +113,7 @@ impl Contestant {
 fn name(way: &Way) -> String {
     match way {
         Way::Floor => "Floor".to_owned(),
+        Way::Nothing => "A tool that does nothing".to_owned(),
         Way::Native => "Native background tasks".to_owned(),
         Way::Brigade => "Brigade".to_owned(),
         Way::Plugin(path) => path.file_stem().map_or_else(
@@ -124,6 +138,7 @@ pub(super) async fn sandbox(way: &Way, program: &Path, most: u32) -> Result<Sand
     )?;
     match way {
         Way::Floor | Way::Native => {}
+        Way::Nothing => sandbox.plugin("nothing.js", NOTHING)?,
         Way::Brigade => {
             sandbox.brigade_toml(&format!("[limits]\nconcurrent = {most}\n"))?;
             install(&sandbox).await?;

@@ -30,7 +30,8 @@ pub(super) struct Measured {
     /// To its notice's being in the parent session, as the event stream tells it.
     pub(super) notice: Vec<Duration>,
     /// From the end of the last child's model to the first request for the parent that knows all results.
-    pub(super) waking: Duration,
+    /// None of who gives nothing out; of it only the calls are measured.
+    pub(super) waking: Option<Duration>,
     /// From the prompt that wakes to that request; for the floor alone.
     pub(super) prompt: Option<Duration>,
     /// Sessions that were made in the meantime.
@@ -38,7 +39,7 @@ pub(super) struct Measured {
     /// The number of the model's first request for this batch.
     pub(super) first_request: usize,
     /// What the parent's first request and a child's carry, in characters: system text and tools.
-    pub(super) carried: Carried,
+    pub(super) carried: Option<Carried>,
     /// What the processes use before and while all work.
     pub(super) memory: Option<(Memory, Memory)>,
 }
@@ -62,12 +63,10 @@ pub(super) struct Memory {
 impl fmt::Display for Measured {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let worst = |times: &[Duration]| times.iter().max().map_or(0, Duration::as_millis);
-        write!(
-            out,
-            "calls {} ms at most, waking after {} ms",
-            worst(&self.calls),
-            self.waking.as_millis()
-        )
+        write!(out, "calls {} ms at most", worst(&self.calls))?;
+        self.waking.map_or(Ok(()), |waking| {
+            write!(out, ", waking after {} ms", waking.as_millis())
+        })
     }
 }
 
@@ -95,6 +94,21 @@ pub(super) async fn run(
     let first_request = model.count();
     let events = serve.events().await?;
     let begun = begin(contestant, batch, &events).await?;
+    if !contestant.works() {
+        return Ok(Measured {
+            batch: *batch,
+            calls: begun.calls,
+            idle: Vec::new(),
+            artifact: Vec::new(),
+            notice: Vec::new(),
+            waking: None,
+            prompt: None,
+            sessions: 1,
+            first_request,
+            carried: None,
+            memory: None,
+        });
+    }
     model.reached(&batch.gate(), batch.len(), LIMIT).await?;
     let during = with_memory
         .then(|| memory(contestant))
@@ -126,11 +140,11 @@ pub(super) async fn run(
         idle: seen.idle(&ends),
         artifact: seen.artifacts(&ends, &contestant.sandbox.artifacts())?,
         notice: seen.notices(&ends),
-        waking: waking.received.saturating_duration_since(last),
+        waking: Some(waking.received.saturating_duration_since(last)),
         prompt: prompted.map(|at| waking.received.saturating_duration_since(at)),
         sessions: seen.sessions(),
         first_request,
-        carried: seen.carried(&waking),
+        carried: Some(seen.carried(&waking)),
         memory: before.zip(during),
     })
 }

@@ -79,7 +79,8 @@ pub(super) fn section(rounds: &[Round]) -> Option<Section> {
          the first request for the project is answered, which has opened it with its plugins. What the bridge adds is \
          the difference to the start without it in the same round.",
     );
-    let steps: [(&str, fn(&Boot) -> Duration); 2] = [
+    type Step = (&'static str, fn(&Boot) -> Duration);
+    let steps: [Step; 2] = [
         ("healthy", |boot| boot.healthy),
         ("project opened", |boot| boot.opened),
     ];

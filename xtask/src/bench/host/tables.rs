@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// How many at once the promises are made for.
 const PROMISED: [u32; 2] = [1, 20];
 
+/// A name for a part of what a process uses, and that part in bytes.
+type Kind = (&'static str, fn(&Use) -> u64);
+
 /// A batch of one contestant in one round.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -52,6 +55,11 @@ impl Results {
     /// The contestants, with their numbers.
     fn each(&self) -> impl Iterator<Item = (usize, &Label)> {
         self.contestants.iter().enumerate()
+    }
+
+    /// Those that give work out.
+    fn workers(&self) -> impl Iterator<Item = (usize, &Label)> {
+        self.each().filter(|(_, label)| label.way != Way::Nothing)
     }
 
     fn number(&self, way: &Way) -> Option<usize> {
@@ -95,8 +103,9 @@ impl Results {
             "Delegating",
             "From the call of the tool to its result, as the host has stored it with the tool's part (in whole \
              milliseconds); all calls are in one answer of the model, so that the host makes them at the same time. For \
-             the floor: `POST /session` and `POST /session/:id/prompt_async`, both answered, for all at the same time. \
-             The slowest is that of each batch.",
+             the floor: `POST /session` and `POST /session/:id/prompt_async`, both answered, for all at the same time. The \
+             tool that does nothing is a plugin's and answers at once: what it takes is the host's own. The slowest is \
+             that of each batch.",
         );
         for (of, label) in self.each() {
             for at_once in self.sizes() {
@@ -136,9 +145,11 @@ impl Results {
             ("of it, prompt to request", |measured| {
                 measured.prompt.into_iter().collect()
             }),
-            ("waking request", |measured| vec![measured.waking]),
+            ("waking request", |measured| {
+                measured.waking.into_iter().collect()
+            }),
         ];
-        for (of, label) in self.each() {
+        for (of, label) in self.workers() {
             for (step, times) in steps {
                 for at_once in self.sizes() {
                     let runs = self.of(of, Some(pace), at_once);
@@ -175,7 +186,8 @@ impl Results {
         let ratio = |own: &Run| {
             let mut others = self.of(other, Some(pace), at_once);
             let beside = others.find(|run| run.round == own.round)?;
-            Some(own.measured.waking.as_secs_f64() / beside.measured.waking.as_secs_f64())
+            let (own, beside) = (own.measured.waking?, beside.measured.waking?);
+            Some(own.as_secs_f64() / beside.as_secs_f64())
         };
         self.of(brigade, Some(pace), at_once)
             .filter_map(ratio)
@@ -186,7 +198,7 @@ impl Results {
         let line = |(of, label): (usize, &Label)| {
             let point = |at_once: u32| {
                 let runs = self.of(of, Some(pace), at_once);
-                let spread = Spread::of_times(runs.map(|run| run.measured.waking))?;
+                let spread = Spread::of_times(runs.filter_map(|run| run.measured.waking))?;
                 Some((f64::from(at_once), spread))
             };
             Line {
@@ -209,7 +221,7 @@ impl Results {
                 label: "ms".to_owned(),
                 log: false,
             },
-            lines: self.each().map(line).collect(),
+            lines: self.workers().map(line).collect(),
         })
     }
 
@@ -220,7 +232,7 @@ impl Results {
              of that turn and one that wakes it (the floor's parent makes no calls), and a session for the parent and \
              each child. What there was beyond that, by batch.",
         );
-        for (of, label) in self.each() {
+        for (of, label) in self.workers() {
             let turns: u32 = if label.way == Way::Floor { 2 } else { 3 };
             for at_once in self.sizes() {
                 let runs = || self.of(of, None, at_once);
@@ -251,18 +263,19 @@ impl Results {
              host's carries; negative where it is less. A child's request is that of the agent at work. The notice is \
              what the waking request carries for each result, where the answer itself has about 130 characters.",
         );
-        let bare = self
-            .number(&Way::Floor)
-            .and_then(|floor| self.runs.iter().find(|run| run.contestant == floor));
-        let bare = bare.ok_or_else(|| Error::Wrong("the bare host was not measured".to_owned()))?;
-        let bare = bare.measured.carried;
-        for (of, label) in self.each() {
-            let own = || self.runs.iter().filter(move |run| run.contestant == of);
-            let parents = own().map(|run| count(run.measured.carried.parent) - count(bare.parent));
-            let children = own().map(|run| count(run.measured.carried.child) - count(bare.child));
-            let notices = own().map(|run| {
-                count(run.measured.carried.notices) / f64::from(run.measured.batch.setting.at_once)
-            });
+        let carried = |of: usize| {
+            let own = self.runs.iter().filter(move |run| run.contestant == of);
+            own.filter_map(|run| Some((run.measured.batch, run.measured.carried?)))
+        };
+        let bare = self.number(&Way::Floor);
+        let bare = bare.and_then(|floor| carried(floor).next());
+        let (_, bare) =
+            bare.ok_or_else(|| Error::Wrong("the bare host was not measured".to_owned()))?;
+        for (of, label) in self.workers() {
+            let parents = carried(of).map(|(_, own)| count(own.parent) - count(bare.parent));
+            let children = carried(of).map(|(_, own)| count(own.child) - count(bare.child));
+            let notices = carried(of)
+                .map(|(batch, own)| count(own.notices) / f64::from(batch.setting.at_once));
             let columns: [(&str, Vec<f64>); 3] = [
                 ("parent's request", parents.collect()),
                 ("child's request", children.collect()),
@@ -289,7 +302,7 @@ impl Results {
             ),
         );
         let mut pairs: Vec<(String, Vec<(Use, Use)>)> = Vec::new();
-        for (of, label) in self.each() {
+        for (of, label) in self.workers() {
             let of_host = |look: fn(&Memory) -> Option<Use>| {
                 let runs = self.runs.iter().filter(|run| run.contestant == of);
                 let pairs = runs.filter_map(|run| {
@@ -307,7 +320,7 @@ impl Results {
         }
         pairs.push(("Brigade: own server".to_owned(), self.own_server.clone()));
         for (row, pairs) in pairs {
-            let kinds: [(&str, fn(&Use) -> u64); 2] = [
+            let kinds: [Kind; 2] = [
                 ("resident", |used| used.rss),
                 ("proportional", |used| used.pss),
             ];
