@@ -12,10 +12,11 @@ use crate::error::{Error, Result, io};
 /// The agent that does the work: it may only read, so that every contestant takes it.
 pub(super) const AGENT: &str = "reader";
 
-/// A plugin with the same tool that does nothing.
-const NOTHING: &str = r#"const text = { type: "string" };
-const delegate = { description: "Does nothing.", args: { prompt: text, agent: text }, execute: async () => "done" };
-export default { id: "nothing", server: async () => ({ tool: { delegate } }) };
+/// A plugin with a tool of the same name that only waits.
+const WAIT: &str = r#"const text = { type: "string" };
+const execute = async () => { await new Promise((done) => setTimeout(done, 1)); return "done"; };
+const delegate = { description: "Waits.", args: { prompt: text, agent: text }, execute };
+export default { id: "wait", server: async () => ({ tool: { delegate } }) };
 "#;
 
 /// How work is given out.
@@ -23,8 +24,9 @@ export default { id: "nothing", server: async () => ({ tool: { delegate } }) };
 pub(super) enum Way {
     /// By plain calls of the host's API, as fast as anybody could.
     Floor,
-    /// Not at all: a plugin's tool that answers at once. What any call of a plugin's tool costs in the host.
-    Nothing,
+    /// Not at all: a plugin's tool that waits for a millisecond and does nothing. What any call costs that waits for
+    /// something outside of the host, however little: its answer stands in line behind the calls beside it.
+    Wait,
     /// With the host's own background tasks.
     Native,
     /// With Brigade.
@@ -65,7 +67,7 @@ impl Contestant {
 
     /// Whether it gives work out at all.
     pub(super) fn works(&self) -> bool {
-        self.way != Way::Nothing
+        self.way != Way::Wait
     }
 
     pub(super) fn label(&self) -> Label {
@@ -80,7 +82,7 @@ impl Contestant {
         match self.way {
             Way::Floor => None,
             Way::Native => Some("task"),
-            Way::Nothing | Way::Brigade | Way::Plugin(_) => Some("delegate"),
+            Way::Wait | Way::Brigade | Way::Plugin(_) => Some("delegate"),
         }
     }
 
@@ -97,7 +99,7 @@ impl Contestant {
                         &json!({"description": description, "prompt": prompt, "subagent_type": AGENT, "background": true}),
                     )
                 }
-                Way::Nothing | Way::Brigade | Way::Plugin(_) => {
+                Way::Wait | Way::Brigade | Way::Plugin(_) => {
                     script.call("delegate", &json!({"prompt": prompt, "agent": AGENT}))
                 }
             }
@@ -113,7 +115,7 @@ impl Contestant {
 fn name(way: &Way) -> String {
     match way {
         Way::Floor => "Floor".to_owned(),
-        Way::Nothing => "A tool that does nothing".to_owned(),
+        Way::Wait => "A tool that waits 1 ms".to_owned(),
         Way::Native => "Native background tasks".to_owned(),
         Way::Brigade => "Brigade".to_owned(),
         Way::Plugin(path) => path.file_stem().map_or_else(
@@ -138,7 +140,7 @@ pub(super) async fn sandbox(way: &Way, program: &Path, most: u32) -> Result<Sand
     )?;
     match way {
         Way::Floor | Way::Native => {}
-        Way::Nothing => sandbox.plugin("nothing.js", NOTHING)?,
+        Way::Wait => sandbox.plugin("wait.js", WAIT)?,
         Way::Brigade => {
             sandbox.brigade_toml(&format!("[limits]\nconcurrent = {most}\n"))?;
             install(&sandbox).await?;

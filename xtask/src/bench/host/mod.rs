@@ -168,7 +168,7 @@ fn order(contestants: usize, round: u32) -> impl Iterator<Item = usize> {
 
 /// Starts everybody's host.
 async fn line_up(args: &Args, program: &Path) -> Result<Vec<Contestant>> {
-    let mut ways = vec![Way::Floor, Way::Nothing, Way::Native, Way::Brigade];
+    let mut ways = vec![Way::Floor, Way::Wait, Way::Native, Way::Brigade];
     if let Some(plugin) = &args.plugin {
         let plugin = plugin
             .canonicalize()

@@ -59,7 +59,7 @@ impl Results {
 
     /// Those that give work out.
     fn workers(&self) -> impl Iterator<Item = (usize, &Label)> {
-        self.each().filter(|(_, label)| label.way != Way::Nothing)
+        self.each().filter(|(_, label)| label.way != Way::Wait)
     }
 
     fn number(&self, way: &Way) -> Option<usize> {
@@ -104,8 +104,9 @@ impl Results {
             "From the call of the tool to its result, as the host has stored it with the tool's part (in whole \
              milliseconds); all calls are in one answer of the model, so that the host makes them at the same time. For \
              the floor: `POST /session` and `POST /session/:id/prompt_async`, both answered, for all at the same time. The \
-             tool that does nothing is a plugin's and answers at once: what it takes is the host's own. The slowest is \
-             that of each batch.",
+             tool that waits is a plugin's and does nothing else for a millisecond: what it takes is the host's own, since \
+             what waits for anything outside stands in line behind the calls beside it. The slowest is that of each \
+             batch.",
         );
         for (of, label) in self.each() {
             for at_once in self.sizes() {
