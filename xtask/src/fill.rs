@@ -42,6 +42,17 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// As many as are to be measured.
+    pub(crate) fn for_a_bench(data: PathBuf, count: u32, active: u32) -> Self {
+        Self {
+            count,
+            active,
+            data,
+            days: 180,
+            seed: 1,
+        }
+    }
+
     /// As many as a busy person has in two months.
     pub(crate) fn for_a_picture(data: PathBuf) -> Self {
         Self {

@@ -1,0 +1,95 @@
+//! Whole lives: from the call of `delegate` to the waking that has been answered.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use super::disk::durable_files;
+use super::home::Home;
+use super::swarm::Swarm;
+use crate::bench::measure::{Bound, Figure, Section, Unit};
+use crate::error::Result;
+use crate::say;
+
+/// How many live at once.
+const AT_ONCE: u32 = 64;
+/// How often both are measured, one after the other.
+const ROUNDS: u32 = 5;
+/// How long the disk is measured each time.
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// Room for as many at once as are measured.
+pub(super) const ROOMY: &str = "[limits]\nconcurrent = 100000\nqueue = 200000\n\n[notice]\ndesktop = false\n\n[daemon]\nlog = \"warn\"\n";
+
+/// Lives one after the other in several root sessions at once; gives how many a second.
+pub(super) async fn lives(swarm: &Swarm, count: u32) -> Result<f64> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let left = AtomicU32::new(count);
+    let one_by_one = async || -> Result<()> {
+        let root = swarm.root();
+        let next = || {
+            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            })
+        };
+        while next().is_ok() {
+            let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+            let prompt = format!("Find out how tokens are refreshed, case {number}.");
+            swarm.delegate(&root, &prompt).await?;
+            swarm.woken(&root).await;
+        }
+        Ok(())
+    };
+    let begun = Instant::now();
+    let mut all: FuturesUnordered<_> = (0..AT_ONCE.min(count)).map(|_| one_by_one()).collect();
+    while let Some(done) = all.next().await {
+        done?;
+    }
+    Ok(f64::from(count) / begun.elapsed().as_secs_f64())
+}
+
+/// The rate of whole lives beside that of the disk.
+pub(super) async fn measure(count: u32, program: &Path) -> Result<Section> {
+    let mut section = Section::new(
+        "The whole life",
+        format!(
+            "{count} delegations, {AT_ONCE} at once, each from the call of `delegate` over run, result and notice to the \
+             waking that has been answered, on a host that answers at once. Beside it, in turns, the rate at which this \
+             disk makes one file after the other durable (write, fsync, rename, fsync of the folder). Each life \
+             makes one file and several commits durable."
+        ),
+    );
+    let home = Home::new(program, ROOMY)?;
+    let daemon = home.daemon().await?;
+    let swarm = Swarm::connect(&home.dirs()?, &home.project()?).await?;
+    lives(&swarm, AT_ONCE).await?;
+    let (mut disk, mut rates) = (Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        disk.push(durable_files(&home.path("disk"), WINDOW)?);
+        rates.push(lives(&swarm, (count / ROUNDS).max(1)).await?);
+        say(&format!(
+            "round {round}: {:.0} lives a second, {:.0} files",
+            rates[rates.len() - 1],
+            disk[disk.len() - 1]
+        ));
+    }
+    let ratio = rates.iter().zip(&disk).map(|(lives, files)| lives / files);
+    let figures = [
+        Figure::new("lives a second", "", Unit::PerSecond, rates.iter().copied()),
+        Figure::new(
+            "durable files a second",
+            "",
+            Unit::PerSecond,
+            disk.iter().copied(),
+        ),
+        Figure::new("lives for each durable file", "", Unit::Ratio, ratio)
+            .map(|figure| figure.bound(Bound::AtLeast(0.5))),
+    ];
+    section.figures.extend(figures.into_iter().flatten());
+    drop(swarm);
+    daemon.kill().await?;
+    Ok(section)
+}
