@@ -119,7 +119,7 @@ pub(crate) struct List {
     /// Turn the order round
     #[arg(long)]
     pub(crate) reverse: bool,
-    /// At most so many
+    /// At most so many; without it 100, with --json 1,000
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u32>,
     /// Pass over so many

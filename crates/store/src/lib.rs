@@ -36,8 +36,9 @@ pub use artifacts::{ArtifactError, ResultError};
 pub use error::{CommitError, OpenError, StoreError};
 pub use migrate::{SCHEMA, inspect};
 pub use rows::{
-    ActiveRow, Change, Committed, Counts, Ended, EventRow, Foreign, Found, Hit, ListFilter, Listed,
-    NoticeRow, NoticeState, Progress, Refused, Registered, Registration, Row, Sort, Wake, WakeRow,
+    ActiveRow, Along, Change, Committed, Counts, Ended, EventRow, Foreign, Found, Hit, ListFilter,
+    Listed, NoticeRow, NoticeState, Progress, Refused, Registered, Registration, Row, Sort, Wake,
+    WakeRow,
 };
 pub use servers::ServerRow;
 pub use upkeep::{Inspected, Left, Place, Stray, TakenBack, Tended, Unfit, inspect_files};

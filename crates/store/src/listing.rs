@@ -40,6 +40,19 @@ struct Clause {
 }
 
 impl Kind {
+    /// The table, and the index that is counted in: the narrowest that holds all it takes.
+    fn counted(self, filter: &ListFilter) -> &'static str {
+        let narrow = filter.project.is_some()
+            && filter.root.is_none()
+            && filter.agent.is_none()
+            && !filter.unread
+            && filter.since.is_none();
+        match self {
+            Kind::Ours if narrow => "delegations d INDEXED BY delegations_counted",
+            _ => self.from(filter),
+        }
+    }
+
     /// The table, and the index to look in.
     fn from(self, filter: &ListFilter) -> &'static str {
         let plain = filter.states.is_empty()
@@ -128,8 +141,9 @@ impl Kind {
     ) -> rusqlite::Result<(Vec<Place>, usize)> {
         let Clause { text, values } = self.clause(filter);
         let (from, key) = (self.from(filter), self.key(filter));
+        let counted = self.counted(filter);
         let total = db
-            .prepare_cached(&format!("SELECT count(*) FROM {from} WHERE {text}"))?
+            .prepare_cached(&format!("SELECT count(*) FROM {counted} WHERE {text}"))?
             .query_row(params_from_iter(&values), |row| row.get(0))
             .map(count)?;
         if total == 0 {

@@ -158,22 +158,7 @@ impl Store {
         let noted = self
             .0
             .workers
-            .write(move |db| -> Result<(), StoreError> {
-                let Some(seq) = seq_of(db, &of)? else {
-                    return Ok(());
-                };
-                db.prepare_cached("INSERT INTO reads (delegation, at, reader) VALUES (?1, ?2, ?3)")?
-                    .execute(params![seq, now, reader])?;
-                db.prepare_cached("UPDATE delegations SET seen = 1 WHERE seq = ?1 AND seen = 0")?
-                    .execute([seq])?;
-                if counts {
-                    db.prepare_cached(
-                        "UPDATE delegations SET read_at = ?2 WHERE seq = ?1 AND active = 0 AND read_at IS NULL",
-                    )?
-                    .execute(params![seq, now])?;
-                }
-                Ok(())
-            })
+            .write(move |db| read(db, &of, &reader, counts, now))
             .await;
         if noted.is_ok() {
             self.tell(id);
@@ -219,6 +204,30 @@ impl Store {
             })
             .await
     }
+}
+
+/// Writes down that somebody has read a result; whether that counts as its parent's own reading.
+pub(crate) fn read(
+    db: &Connection,
+    id: &DelegationId,
+    reader: &str,
+    counts: bool,
+    now: i64,
+) -> Result<(), StoreError> {
+    let Some(seq) = seq_of(db, id)? else {
+        return Ok(());
+    };
+    db.prepare_cached("INSERT INTO reads (delegation, at, reader) VALUES (?1, ?2, ?3)")?
+        .execute(params![seq, now, reader])?;
+    db.prepare_cached("UPDATE delegations SET seen = 1 WHERE seq = ?1 AND seen = 0")?
+        .execute([seq])?;
+    if counts {
+        db.prepare_cached(
+            "UPDATE delegations SET read_at = ?2 WHERE seq = ?1 AND active = 0 AND read_at IS NULL",
+        )?
+        .execute(params![seq, now])?;
+    }
+    Ok(())
 }
 
 pub(crate) fn get(db: &Connection, id: &DelegationId) -> rusqlite::Result<Option<Row>> {

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, ToSql, params};
 
 use crate::Store;
 use crate::error::StoreError;
+use crate::lookups::read;
 use crate::rows::{Ended, NoticeRow, NoticeState, Wake, WakeRow, count, ms, parsed};
 
 const COLUMNS: &str = "d.id, n.parent, n.batch, n.remaining,
@@ -76,6 +77,49 @@ pub(crate) fn decide(
     Ok(())
 }
 
+fn open_notices(db: &Connection, parent: &SessionId) -> Result<Vec<NoticeRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {OPEN}
+         WHERE n.parent = ?1 AND n.state IN ('pending', 'leased', 'sending') ORDER BY n.created_at, n.delegation"
+    );
+    let rows = db
+        .prepare_cached(&sql)?
+        .query_map([parent.as_str()], notice)?
+        .collect::<Result<_, _>>()?;
+    Ok(rows)
+}
+
+fn open_wakes(db: &Connection, parent: &SessionId) -> Result<Vec<WakeRow>, StoreError> {
+    let rows = db
+        .prepare_cached(
+            "SELECT d.id, w.batch, w.message FROM wakes w JOIN delegations d ON d.seq = w.delegation
+             WHERE w.parent = ?1 AND w.state IN ('due', 'sending') ORDER BY w.delegation",
+        )?
+        .query_map([parent.as_str()], |sql| {
+            Ok(WakeRow {
+                delegation: parsed(&sql.get::<_, String>(0)?)?,
+                batch: sql.get(1)?,
+                message: sql.get(2)?,
+            })
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(rows)
+}
+
+fn plan_waking(
+    db: &Connection,
+    id: &DelegationId,
+    message: &str,
+    now: i64,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE wakes SET state = 'sending', message = ?2, changed_at = ?3
+         WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('due', 'sending')",
+    )?
+    .execute(params![id.as_str(), message, now])?;
+    Ok(())
+}
+
 impl Store {
     async fn change(
         &self,
@@ -102,18 +146,23 @@ impl Store {
         let parent = parent.clone();
         self.0
             .workers
-            .read(move |db| {
-                let sql = format!(
-                    "SELECT {COLUMNS} FROM {OPEN}
-                     WHERE n.parent = ?1 AND n.state IN ('pending', 'leased', 'sending')
-                     ORDER BY n.created_at, n.delegation"
-                );
-                let rows = db
-                    .prepare_cached(&sql)?
-                    .query_map([parent.as_str()], notice)?
-                    .collect::<Result<_, _>>()?;
-                Ok(rows)
-            })
+            .read(move |db| open_notices(db, &parent))
+            .await
+    }
+
+    /// All that waits for a parent at one moment: the notices that have not reached it, and the wakings that have not
+    /// been answered.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn outbox(
+        &self,
+        parent: &SessionId,
+    ) -> Result<(Vec<NoticeRow>, Vec<WakeRow>), StoreError> {
+        let parent = parent.clone();
+        self.0
+            .workers
+            .read(move |db| Ok((open_notices(db, &parent)?, open_wakes(db, &parent)?)))
             .await
     }
 
@@ -206,7 +255,8 @@ impl Store {
             .await
     }
 
-    /// Records the intent to send a notice in this message, or that a bridge has put it there.
+    /// Records the intent to send a notice in this message, which is to answer for these wakings too; or that a bridge
+    /// has put it there. False, and nothing recorded, where the notice is none that may be sent.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -216,22 +266,29 @@ impl Store {
         message: String,
         channel: String,
         connection: String,
+        wakes: Vec<DelegationId>,
     ) -> Result<bool, StoreError> {
-        self.change(
-            "UPDATE notices SET state = 'sending', message = ?2, channel = ?3, connection = ?4, changed_at = ?5
-             WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('pending', 'leased')",
-            vec![
-                Box::new(id.to_string()),
-                Box::new(message),
-                Box::new(channel),
-                Box::new(connection),
-                Box::new(self.now()),
-            ],
-        )
-        .await
+        let (id, now) = (id.clone(), self.now());
+        self.0
+            .workers
+            .write(move |db| -> Result<bool, StoreError> {
+                let changed = db
+                    .prepare_cached(
+                        "UPDATE notices SET state = 'sending', message = ?2, channel = ?3, connection = ?4, changed_at = ?5
+                         WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('pending', 'leased')",
+                    )?
+                    .execute(params![id.as_str(), message, channel, connection, now])?;
+                if changed > 0 {
+                    for wake in &wakes {
+                        plan_waking(db, wake, &message, now)?;
+                    }
+                }
+                Ok(changed > 0)
+            })
+            .await
     }
 
-    /// A notice was seen in the session.
+    /// A notice was seen in the session; by whom its whole result is read with it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -239,13 +296,27 @@ impl Store {
         &self,
         id: &DelegationId,
         message: String,
+        reader: Option<&SessionId>,
     ) -> Result<bool, StoreError> {
-        self.change(
-            "UPDATE notices SET state = 'delivered', message = ?2, changed_at = ?3
-             WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('leased', 'sending')",
-            vec![Box::new(id.to_string()), Box::new(message), Box::new(self.now())],
-        )
-        .await
+        let (of, reader, now) = (id.clone(), reader.cloned(), self.now());
+        let delivered = self
+            .0
+            .workers
+            .write(move |db| -> Result<bool, StoreError> {
+                let changed = db
+                    .prepare_cached(
+                        "UPDATE notices SET state = 'delivered', message = ?2, changed_at = ?3
+                         WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('leased', 'sending')",
+                    )?
+                    .execute(params![of.as_str(), message, now])?;
+                if let Some(reader) = reader {
+                    read(db, &of, reader.as_str(), true, now)?;
+                }
+                Ok(changed > 0)
+            })
+            .await?;
+        self.tell(id);
+        Ok(delivered)
     }
 
     /// A notice was not sent after all, or is provably not there. The message it was meant for stays
@@ -300,33 +371,6 @@ impl Store {
             .await
     }
 
-    /// The wakings of a parent that have not been answered.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn open_wakes(&self, parent: &SessionId) -> Result<Vec<WakeRow>, StoreError> {
-        let parent = parent.clone();
-        self.0
-            .workers
-            .read(move |db| {
-                let rows = db
-                    .prepare_cached(
-                        "SELECT d.id, w.batch, w.message FROM wakes w JOIN delegations d ON d.seq = w.delegation
-                         WHERE w.parent = ?1 AND w.state IN ('due', 'sending') ORDER BY w.delegation",
-                    )?
-                    .query_map([parent.as_str()], |sql| {
-                        Ok(WakeRow {
-                            delegation: parsed(&sql.get::<_, String>(0)?)?,
-                            batch: sql.get(1)?,
-                            message: sql.get(2)?,
-                        })
-                    })?
-                    .collect::<Result<_, _>>()?;
-                Ok(rows)
-            })
-            .await
-    }
-
     /// The notice of a batch that stands last in the parent's session; none where every one was needless.
     ///
     /// # Errors
@@ -356,17 +400,21 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn wake_sending(
+    pub async fn wakes_sending(
         &self,
-        id: &DelegationId,
+        ids: Vec<DelegationId>,
         message: String,
-    ) -> Result<bool, StoreError> {
-        self.change(
-            "UPDATE wakes SET state = 'sending', message = ?2, changed_at = ?3
-             WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('due', 'sending')",
-            vec![Box::new(id.to_string()), Box::new(message), Box::new(self.now())],
-        )
-        .await
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        self.0
+            .workers
+            .write(move |db| -> Result<(), StoreError> {
+                for id in &ids {
+                    plan_waking(db, id, &message, now)?;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// The parent has made a model request since, or needs none.

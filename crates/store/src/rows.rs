@@ -138,8 +138,17 @@ pub struct Change {
     pub events: Vec<Event>,
     /// When.
     pub at: Timestamp,
+    /// What goes with it.
+    pub along: Along,
+}
+
+/// What is stored along with a transition.
+#[derive(Debug, Clone, Default)]
+pub struct Along {
     /// The answer, with the decision.
     pub text: Option<Arc<String>>,
+    /// What the run has done, with its end.
+    pub progress: Option<Progress>,
     /// What comes with a terminal state.
     pub ended: Option<Ended>,
 }

@@ -68,7 +68,7 @@ impl Disk {
     /// When SQLite can't make it.
     pub fn new() -> Result<Self, StoreError> {
         let mut db = Connection::open_in_memory()?;
-        db.set_prepared_statement_cache_capacity(migrate::STATEMENTS * 2);
+        migrate::prepare_once(&db)?;
         db.pragma_update(None, "foreign_keys", true)?;
         migrate::migrate(&mut db)?;
         // Everything happens within one transaction, so that going back to the start is taking it back.

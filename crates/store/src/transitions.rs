@@ -10,7 +10,9 @@ use sha2::{Digest, Sha256};
 use crate::error::{CommitError, StoreError};
 use crate::lookups::get;
 use crate::record::{phase_name, record_json, seq_of};
-use crate::rows::{Change, Committed, Progress, Registered, Registration, Row, attempt, count, ms};
+use crate::rows::{
+    Along, Change, Committed, Progress, Registered, Registration, Row, attempt, count, ms,
+};
 use crate::{Store, notices, predecessor, search, texts, usage, worktrees};
 
 /// What a repeated delegation is known by: the same agent and the same prompt, in the same session where it goes on
@@ -85,7 +87,7 @@ impl Store {
     pub async fn commit(&self, change: Change) -> Result<Committed, CommitError> {
         let mut change = change;
         let (id, mut first, mut pieces) = (change.id.clone(), None, 0);
-        if let Some(text) = change.text.take() {
+        if let Some(text) = change.along.text.take() {
             match self.put_pieces(&change.delegation, &text).await {
                 Ok((beginning, rest)) => (first, pieces) = (Some(beginning), rest),
                 Err(error) => {
@@ -126,24 +128,8 @@ impl Store {
         self.0
             .workers
             .write(move |db| -> Result<(), StoreError> {
-                let ran_ms = i64::try_from(ran_ms).unwrap_or(i64::MAX);
-                let changed = db
-                    .prepare_cached(
-                        "UPDATE delegations SET progress = ?3, ran_ms = ?4, tokens_in = ?5, tokens_out = ?6, cost = ?7,
-                                model = coalesce(?8, model)
-                         WHERE id = ?1 AND attempt = ?2 AND phase IN ('starting', 'working', 'stopping')",
-                    )?
-                    .execute(params![
-                        id.as_str(),
-                        attempt(of),
-                        serde_json::to_string(&progress)?,
-                        ran_ms,
-                        usage::stored(progress.tokens_in),
-                        usage::stored(progress.tokens_out),
-                        progress.cost,
-                        progress.model,
-                    ])?;
-                if changed > 0
+                let changed = put_progress(db, &id, of, &progress, ran_ms)?;
+                if changed
                     && let Some(partial) = partial
                 {
                     db.prepare_cached(
@@ -158,6 +144,33 @@ impl Store {
             })
             .await
     }
+}
+
+/// Writes down how far a run is; false where that attempt runs no more. Before the outcome is: it is no run's then.
+fn put_progress(
+    db: &Connection,
+    id: &DelegationId,
+    of: Attempt,
+    progress: &Progress,
+    ran_ms: u64,
+) -> Result<bool, StoreError> {
+    let changed = db
+        .prepare_cached(
+            "UPDATE delegations SET progress = ?3, ran_ms = ?4, tokens_in = ?5, tokens_out = ?6, cost = ?7,
+                    model = coalesce(?8, model)
+             WHERE id = ?1 AND attempt = ?2 AND phase IN ('starting', 'working', 'stopping')",
+        )?
+        .execute(params![
+            id.as_str(),
+            attempt(of),
+            serde_json::to_string(progress)?,
+            i64::try_from(ran_ms).unwrap_or(i64::MAX),
+            usage::stored(progress.tokens_in),
+            usage::stored(progress.tokens_out),
+            progress.cost,
+            progress.model,
+        ])?;
+    Ok(changed > 0)
 }
 
 /// What runs or is queued of this root session with the same agent and prompt, and how many of it are active.
@@ -294,9 +307,13 @@ fn commit(
         mut delegation,
         events,
         at: now,
-        text: _,
-        ended,
+        along: Along {
+            progress, ended, ..
+        },
     } = change;
+    if let Some(progress) = progress {
+        put_progress(db, &id, delegation.attempt, &progress, 0)?;
+    }
     let record = record_json(&mut delegation)?;
     let version = expect_version + 1;
     let changed = db

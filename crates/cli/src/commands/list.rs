@@ -18,6 +18,9 @@ const NOTE: usize = 32;
 /// How many columns a title should have at least, before others are left out.
 const TITLE: usize = 24;
 
+/// How many are printed where nothing is said; a script gets as many as the daemon gives.
+const SCREEN: u32 = 100;
+
 pub(crate) async fn run(args: List, context: &mut Context) -> Result<(), CliError> {
     let now = Now::system();
     let query = ListQuery {
@@ -31,7 +34,7 @@ pub(crate) async fn run(args: List, context: &mut Context) -> Result<(), CliErro
         sort: Some(sort(args.sort)),
         reverse: args.reverse,
         offset: args.offset,
-        limit: args.limit,
+        limit: args.limit.or((!args.json.json).then_some(SCREEN)),
     };
     let narrowed = query.state.is_some()
         || query.session.is_some()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use brigade_core::clock::Clock;
 use brigade_core::delegation::{Access, Command, Delegation, Spec};
 use brigade_core::id::ProjectId;
-use brigade_store::{Change, Progress, Registration, Store, StorePaths};
+use brigade_store::{Along, Change, Progress, Registration, Store, StorePaths};
 use jiff::Timestamp;
 
 use crate::common::Home;
@@ -84,8 +84,7 @@ pub(crate) fn leave_one_under_way(home: &Home, text: &str) {
             delegation,
             events,
             at: now,
-            text: None,
-            ended: None,
+            along: Along::default(),
         };
         store.commit(change).await.unwrap();
         let mut progress = Progress {

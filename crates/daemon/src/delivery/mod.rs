@@ -19,6 +19,7 @@ use brigade_core::id::{DelegationId, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_store::{Store, StoreError};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -63,6 +64,8 @@ struct State {
     returned: HashMap<String, u64>,
     /// Offers that a bridge says went into a message which may not be stored yet, with its process.
     taken: HashMap<DelegationId, ProcessId>,
+    /// When a message that was asked for was looked for in vain, of a process that may store it yet.
+    missed: HashMap<DelegationId, Instant>,
     /// Wakings that went out to a process that still lives: their proof may be on its way.
     woken: HashMap<DelegationId, Woken>,
     /// Processes whose exit is awaited.

@@ -193,7 +193,15 @@ impl Delivery {
         for notice in leased {
             let found = api
                 .messages_since(parent, std::slice::from_ref(&notice.model_part))
-                .await?;
+                .await;
+            let found = match found {
+                // Deleted while nobody listened.
+                Err(error) if error.is_not_found() => {
+                    self.parent_gone(parent.as_str()).await;
+                    return Ok(true);
+                }
+                found => found?,
+            };
             match found.first() {
                 Some(message) => {
                     self.delivered(notice, &message.info.id).await?;
@@ -235,7 +243,13 @@ impl Delivery {
             let holder = notice.connection.clone().unwrap_or_default();
             self.0
                 .store
-                .sending_notice(&notice.delegation, message.to_owned(), channel, holder)
+                .sending_notice(
+                    &notice.delegation,
+                    message.to_owned(),
+                    channel,
+                    holder,
+                    Vec::new(),
+                )
                 .await?;
             lock(&self.0.state)
                 .taken

@@ -106,18 +106,19 @@ impl Delivery {
     }
 
     /// Sends what is pending, in order. Where that completes a batch whose waking is due and the parent
-    /// is idle, the last one asks for the reply: told and woken by one message.
+    /// is idle, the last one asks for the reply: told and woken by one message. True where it has.
     pub(super) async fn send(
         &self,
         parent: &SessionId,
         voice: &Voice,
         pending: &[&NoticeRow],
         wakes: &[WakeRow],
-    ) -> Result<(), StepError> {
+        open: &[NoticeRow],
+    ) -> Result<bool, StepError> {
         let Some(tail) = self.tail(parent, &voice.api).await? else {
-            return Ok(());
+            return Ok(false);
         };
-        let waking = self.woken_by(parent, voice, pending, wakes).await?;
+        let waking = woken_by(voice, pending, wakes, open);
         let process = voice.connection.process.to_string();
         let mut last = tail.last_id().map(str::to_owned);
         for (index, notice) in pending.iter().enumerate() {
@@ -131,6 +132,10 @@ impl Delivery {
                 Some(earlier) if notice.connection.as_ref() == Some(&process) => earlier.clone(),
                 _ => self.message_id(last.as_deref()),
             };
+            let waking: &[&WakeRow] = match index + 1 == pending.len() {
+                true => &waking,
+                false => &[],
+            };
             let planned = self
                 .0
                 .store
@@ -139,53 +144,49 @@ impl Delivery {
                     message.clone(),
                     CHANNEL.to_owned(),
                     process.clone(),
+                    waking.iter().map(|wake| wake.delegation.clone()).collect(),
                 )
                 .await?;
             if !planned {
                 continue;
             }
             failpoint::pass("notice-planned");
-            if index + 1 == pending.len() && !waking.is_empty() {
+            if !waking.is_empty() {
                 let body = tail.body(&message, composed.parts, false);
-                self.ask(parent, voice, &waking, &message, &body).await?;
+                self.ask(parent, voice, waking, &message, &body).await?;
                 // The host answers before it has stored the message; its next sign settles the rest.
-                if voice.api.message(parent, &message).await?.is_none() {
-                    return Ok(());
-                }
-            } else {
-                let body = tail.body(&message, composed.parts, true);
-                voice.api.store_message(parent, &body).await?;
+                return Ok(true);
             }
+            let body = tail.body(&message, composed.parts, true);
+            voice.api.store_message(parent, &body).await?;
             failpoint::pass("notice-sent");
             self.delivered_with(notice, &message, composed.whole)
                 .await?;
             failpoint::pass("notice-recorded");
             last = last.max(Some(message));
         }
-        Ok(())
+        Ok(false)
     }
+}
 
-    /// The wakings that the last of these notices can stand for: the parent is idle, and nothing else of
-    /// their batches is still open.
-    async fn woken_by<'a>(
-        &self,
-        parent: &SessionId,
-        voice: &Voice,
-        pending: &[&NoticeRow],
-        wakes: &'a [WakeRow],
-    ) -> Result<Vec<&'a WakeRow>, StepError> {
-        if voice.activity != Activity::Idle || wakes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let open = self.0.store.open_notices(parent).await?;
-        let left = |batch: i64| {
-            open.iter().any(|notice| {
-                notice.batch == batch
-                    && !pending
-                        .iter()
-                        .any(|sent| sent.delegation == notice.delegation)
-            })
-        };
-        Ok(wakes.iter().filter(|wake| !left(wake.batch)).collect())
+/// The wakings that the last of these notices can stand for: the parent is idle, and nothing else of their batches is
+/// still open.
+fn woken_by<'a>(
+    voice: &Voice,
+    pending: &[&NoticeRow],
+    wakes: &'a [WakeRow],
+    open: &[NoticeRow],
+) -> Vec<&'a WakeRow> {
+    if voice.activity != Activity::Idle {
+        return Vec::new();
     }
+    let left = |batch: i64| {
+        open.iter().any(|notice| {
+            notice.batch == batch
+                && !pending
+                    .iter()
+                    .any(|sent| sent.delegation == notice.delegation)
+        })
+    };
+    wakes.iter().filter(|wake| !left(wake.batch)).collect()
 }

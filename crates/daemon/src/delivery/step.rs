@@ -7,7 +7,9 @@ use brigade_core::id::{DelegationId, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::Activity;
 use brigade_store::{NoticeRow, NoticeState};
+use tokio::time::Instant;
 
+use super::wake::STORED;
 use super::{Delivery, StepError};
 use crate::hosts::{Connection, lock};
 
@@ -22,8 +24,7 @@ pub(super) struct Voice {
 impl Delivery {
     /// Does what is possible now for this parent.
     pub(super) async fn step(&self, parent: &SessionId) -> Result<(), StepError> {
-        let notices = self.0.store.open_notices(parent).await?;
-        let wakes = self.0.store.open_wakes(parent).await?;
+        let (mut notices, wakes) = self.0.store.outbox(parent).await?;
         if notices.is_empty() && wakes.is_empty() {
             return Ok(());
         }
@@ -31,10 +32,12 @@ impl Delivery {
         if let Some(voice) = &voice {
             self.adopt(parent, voice, &wakes);
         }
-        if !self.settle_doubts(parent, &notices, voice.as_ref()).await? {
-            return Ok(());
+        if notices.iter().any(|one| one.state == NoticeState::Sending) {
+            if !self.settle_doubts(parent, &notices, voice.as_ref()).await? {
+                return Ok(());
+            }
+            notices = self.0.store.open_notices(parent).await?;
         }
-        let notices = self.0.store.open_notices(parent).await?;
         let pending: Vec<&NoticeRow> = notices
             .iter()
             .filter(|notice| notice.state == NoticeState::Pending)
@@ -53,10 +56,16 @@ impl Delivery {
             return Ok(());
         }
         if !pending.is_empty() {
-            self.send(parent, &voice, &pending, &wakes).await?;
+            let asked = self
+                .send(parent, &voice, &pending, &wakes, &notices)
+                .await?;
+            if asked || wakes.is_empty() {
+                return Ok(());
+            }
+            notices = self.0.store.open_notices(parent).await?;
         }
         if !wakes.is_empty() && voice.activity == Activity::Idle {
-            self.wake(parent, &voice, &wakes).await?;
+            self.wake(parent, &voice, &wakes, &notices).await?;
         }
         Ok(())
     }
@@ -116,10 +125,29 @@ impl Delivery {
                 settled = false;
                 continue;
             }
-            let Some(api) = self.reader(parent, &notice.delegation).await? else {
+            let message = notice.message.as_deref().unwrap_or_default();
+            if self.is_stored(message, &notice.model_part) {
+                self.delivered(notice, message).await?;
+                continue;
+            }
+            if self.is_awaited(message) {
+                settled = false;
+                continue;
+            }
+            // Whoever was asked is asked whether it was done, whoever owns the session by now: one that stood still
+            // does it as soon as it goes on.
+            let asked = match sender {
+                Some(process) => self.through(&process, &notice.delegation).await?,
+                None => None,
+            };
+            let alive = asked.is_some();
+            let api = match asked {
+                Some(api) => Some(api),
+                None => self.reader(parent, &notice.delegation).await?,
+            };
+            let Some(api) = api else {
                 return Ok(false);
             };
-            let message = notice.message.as_deref().unwrap_or_default();
             let stored = api
                 .message(parent, message)
                 .await?
@@ -135,14 +163,49 @@ impl Delivery {
                 && voice.is_none_or(|voice| voice.activity != Activity::Idle);
             // So is the message that wakes.
             let wakes = self.is_asking(message);
-            if in_a_message || wakes {
+            if in_a_message || wakes || (alive && self.may_come(parent, notice)) {
                 settled = false;
             } else {
-                lock(&self.0.state).taken.remove(&notice.delegation);
+                self.forget_doubt(&notice.delegation);
                 self.0.store.notice_back(&notice.delegation).await?;
             }
         }
         Ok(settled)
+    }
+
+    /// Whether a message that is not there may come yet. A process that answers again has begun with what it was asked
+    /// before, and stores it in a moment: one look is none, a second one after that moment counts.
+    fn may_come(&self, parent: &SessionId, notice: &NoticeRow) -> bool {
+        let first = {
+            let mut state = lock(&self.0.state);
+            let missed = state.missed.entry(notice.delegation.clone());
+            *missed.or_insert_with(Instant::now)
+        };
+        let left = STORED.saturating_sub(first.elapsed());
+        if left.is_zero() {
+            return false;
+        }
+        self.poke_after(parent, left);
+        true
+    }
+
+    fn forget_doubt(&self, id: &DelegationId) {
+        let mut state = lock(&self.0.state);
+        state.taken.remove(id);
+        state.missed.remove(id);
+    }
+
+    /// The parent's session through this process, where that is connected.
+    async fn through(
+        &self,
+        process: &ProcessId,
+        delegation: &DelegationId,
+    ) -> Result<Option<Api>, StepError> {
+        let Some(connection) = self.0.hub.of_process(process) else {
+            return Ok(None);
+        };
+        let row = self.0.store.get(delegation).await?;
+        Ok(row.map(|row| Api::new(connection as _, row.delegation.spec.directory)))
     }
 
     async fn offer_to_candidate(
@@ -190,17 +253,12 @@ impl Delivery {
         message: &str,
         whole: bool,
     ) -> Result<(), StepError> {
-        lock(&self.0.state).taken.remove(&notice.delegation);
+        self.forget_doubt(&notice.delegation);
+        let reader = whole.then_some(&notice.parent);
         self.0
             .store
-            .notice_delivered(&notice.delegation, message.to_owned())
+            .notice_delivered(&notice.delegation, message.to_owned(), reader)
             .await?;
-        if whole {
-            self.0
-                .store
-                .mark_read(&notice.delegation, notice.parent.as_str())
-                .await?;
-        }
         tracing::info!(id = %notice.delegation, parent = %notice.parent, message, "the notice was delivered");
         Ok(())
     }

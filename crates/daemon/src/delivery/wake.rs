@@ -19,7 +19,7 @@ use crate::processes::Processes;
 /// it; measured: the session is busy 60 to 100 ms after.
 const PROOF: Duration = Duration::from_secs(10);
 /// How long after it has accepted a message the host may take to store it; measured: 60 to 100 ms.
-const STORED: Duration = Duration::from_millis(500);
+pub(super) const STORED: Duration = Duration::from_millis(500);
 /// How often a parent is asked in vain before it is left asleep: its own model or agent is broken then,
 /// and the person will see it.
 const TRIES: u32 = 3;
@@ -37,6 +37,12 @@ pub(super) struct Woken {
     at: Instant,
     /// How often by now.
     tries: u32,
+    /// The session that is woken.
+    parent: SessionId,
+    /// The part of the message that the host was heard to have stored.
+    stored: Option<String>,
+    /// Whether the session may have gone on since: then only the session itself tells what has become of the message.
+    went_on: bool,
 }
 
 impl Woken {
@@ -47,7 +53,7 @@ impl Woken {
 }
 
 impl Delivery {
-    /// Asks for a reply to this message, on behalf of all these wakings. The intent is stored first.
+    /// Asks for a reply to this message, on behalf of all these wakings. The intent is stored already.
     pub(super) async fn ask(
         &self,
         parent: &SessionId,
@@ -57,10 +63,6 @@ impl Delivery {
         body: &PromptBody,
     ) -> Result<(), StepError> {
         for wake in wakes {
-            self.0
-                .store
-                .wake_sending(&wake.delegation, message.to_owned())
-                .await?;
             let mut state = lock(&self.0.state);
             let tries = state
                 .woken
@@ -72,6 +74,9 @@ impl Delivery {
                 process: voice.connection.process,
                 at: Instant::now(),
                 tries: tries + 1,
+                parent: parent.clone(),
+                stored: None,
+                went_on: false,
             };
             state.woken.insert(wake.delegation.clone(), woken);
         }
@@ -112,6 +117,9 @@ impl Delivery {
                     process: voice.connection.process,
                     at: Instant::now(),
                     tries: 0,
+                    parent: parent.clone(),
+                    stored: None,
+                    went_on: true,
                 };
                 state.woken.insert(delegation.clone(), woken);
                 adopted = true;
@@ -139,6 +147,45 @@ impl Delivery {
         asking.is_some_and(|woken| self.is_on_its_way(&woken))
     }
 
+    /// A part of a session's message was stored: the proof that a message which wakes stands there.
+    pub(crate) fn stored(&self, message: &str, part: &str) {
+        let mut state = lock(&self.0.state);
+        let woken = state
+            .woken
+            .values_mut()
+            .filter(|one| one.message == message);
+        for woken in woken {
+            woken.stored = Some(part.to_owned());
+        }
+    }
+
+    /// A session has done something: a message that was to wake it may be answered by now.
+    pub(crate) fn went_on(&self, session: &str) {
+        let mut state = lock(&self.0.state);
+        let woken = state.woken.values_mut();
+        for woken in woken.filter(|one| one.parent.as_str() == session) {
+            woken.went_on = true;
+        }
+    }
+
+    /// Whether the host was heard to have stored this part of a message that wakes.
+    pub(super) fn is_stored(&self, message: &str, part: &str) -> bool {
+        let state = lock(&self.0.state);
+        let mut woken = state.woken.values();
+        woken.any(|one| one.message == message && one.stored.as_deref() == Some(part))
+    }
+
+    /// Whether this message, which wakes, is on its way and its session has not gone on: nothing can be seen there yet,
+    /// and the host, which prepares the answer just now, is not asked.
+    pub(super) fn is_awaited(&self, message: &str) -> bool {
+        let state = lock(&self.0.state);
+        let mut woken = state.woken.values();
+        let awaited = woken.find(|one| one.message == message && !one.went_on);
+        let awaited = awaited.cloned();
+        drop(state);
+        awaited.is_some_and(|woken| self.is_on_its_way(&woken))
+    }
+
     /// In whichever host has accepted it and may store it in a moment, or in one that lives, is out of reach, and may
     /// still carry it out. That another process owns the session by now changes nothing about it.
     fn is_on_its_way(&self, woken: &Woken) -> bool {
@@ -155,8 +202,12 @@ impl Delivery {
         parent: &SessionId,
         voice: &Voice,
         wakes: &[WakeRow],
+        open: &[NoticeRow],
     ) -> Result<(), StepError> {
-        let open = self.0.store.open_notices(parent).await?;
+        let mut planned = wakes.iter().map(|wake| wake.message.as_deref());
+        if planned.all(|message| message.is_some_and(|message| self.is_awaited(message))) {
+            return Ok(());
+        }
         let Some(tail) = self.tail(parent, &voice.api).await? else {
             return Ok(());
         };
@@ -216,6 +267,9 @@ impl Delivery {
         let message = planned.map_or_else(|| self.message_id(tail.last_id()), str::to_owned);
         let body = tail.body(&message, parts, false);
         let wakes: Vec<&WakeRow> = due.iter().map(|(wake, _)| *wake).collect();
+        let planned = wakes.iter().map(|wake| wake.delegation.clone()).collect();
+        let store = &self.0.store;
+        store.wakes_sending(planned, message.clone()).await?;
         self.ask(parent, voice, &wakes, &message, &body).await
     }
 

@@ -10,7 +10,7 @@ use brigade_core::text::artifact::{self, Artifact, Header};
 use brigade_core::text::changes;
 use brigade_core::text::line::Line;
 use brigade_core::text::title;
-use brigade_store::{Ended, Progress, ResultError, StoreError};
+use brigade_store::{Along, Ended, Progress, ResultError, StoreError};
 
 use super::{DispatchError, Engine, Entry, RETRY};
 use crate::failpoint;
@@ -63,7 +63,7 @@ impl Engine {
     ) -> Result<(), DispatchError> {
         let mut active = entry.active.lock().await;
         let transition = active.delegation.apply(&command)?;
-        self.store_events(&mut active, transition.events, None, None)
+        self.store_events(&mut active, transition.events, Along::default())
             .await?;
         Ok(())
     }
@@ -153,8 +153,12 @@ impl Engine {
             model_part: fixed_part_id(&record.spec.id, "notice/model", decided_ms),
             person_part: fixed_part_id(&record.spec.id, "notice/person", decided_ms),
         };
+        let along = Along {
+            ended: Some(ended),
+            ..Along::default()
+        };
         match self
-            .dispatch_with(&record.spec.id, Command::ArtifactWritten, None, Some(ended))
+            .dispatch_with(&record.spec.id, Command::ArtifactWritten, along)
             .await
         {
             Ok(()) | Err(DispatchError::Rejected(_) | DispatchError::NotActive(_)) => Ok(()),

@@ -3,6 +3,7 @@
 use brigade_core::delegation::{Actor, Command, Phase, StopCause};
 use brigade_core::id::DelegationId;
 use brigade_core::text::replies::Stood;
+use brigade_store::Along;
 
 use super::{DispatchError, Engine};
 
@@ -53,7 +54,7 @@ impl Engine {
                     by: Actor::ParentDeleted,
                 },
             };
-            self.insist(&entry.id, stop, None).await;
+            self.insist(&entry.id, stop, Along::default()).await;
             self.dequeue(&entry.id);
         }
     }

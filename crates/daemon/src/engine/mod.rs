@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use brigade_core::clock::Clock;
 use brigade_core::delegation::{Command, Delegation, Effect, Event, Phase, Rejected, StopCause};
-use brigade_core::id::{Attempt, DelegationId};
-use brigade_store::{Change, CommitError, Ended, Progress, Store, StoreError};
+use brigade_core::id::{Attempt, DelegationId, ProjectId};
+use brigade_store::{Along, Change, CommitError, Progress, Store, StoreError};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -157,6 +157,8 @@ struct Inner {
     terminals: Terminals,
     entries: Mutex<HashMap<DelegationId, Arc<Entry>>>,
     schedule: schedule::Schedule,
+    /// Projects that were looked through for what the predecessor has left, and whether they are just now, once more.
+    predecessor: Mutex<HashMap<ProjectId, bool>>,
     /// One message at a time, so that no two begin a further round in one session.
     sending: tokio::sync::Mutex<()>,
     /// Pieces of work that a server is held for and that are not registered yet.
@@ -214,6 +216,7 @@ impl Engine {
             terminals: Terminals::default(),
             entries: Mutex::default(),
             schedule: schedule::Schedule::default(),
+            predecessor: Mutex::default(),
             sending: tokio::sync::Mutex::default(),
             admitting: AtomicUsize::new(0),
             tasks: parts.tasks,
@@ -326,7 +329,7 @@ impl Engine {
         id: &DelegationId,
         command: Command,
     ) -> Result<(), DispatchError> {
-        self.dispatch_with(id, command, None, None).await
+        self.dispatch_with(id, command, Along::default()).await
     }
 
     /// The same, carried through by a task of its own: whoever asks may be dropped at any moment (a client
@@ -335,14 +338,13 @@ impl Engine {
         &self,
         id: &DelegationId,
         command: Command,
-        text: Option<Arc<String>>,
-        ended: Option<Ended>,
+        along: Along,
     ) -> Result<(), DispatchError> {
         let entry = self
             .entry(id)
             .ok_or_else(|| DispatchError::NotActive(id.clone()))?;
         let engine = self.clone();
-        let step = async move { engine.step(&entry, &command, text, ended).await };
+        let step = async move { engine.step(&entry, &command, along).await };
         match self.0.tasks.spawn(step).await {
             Ok(result) => result,
             Err(error) => {
@@ -355,13 +357,12 @@ impl Engine {
         &self,
         entry: &Arc<Entry>,
         command: &Command,
-        text: Option<Arc<String>>,
-        ended: Option<Ended>,
+        along: Along,
     ) -> Result<(), DispatchError> {
         let (effects, after) = {
             let mut active = entry.active.lock().await;
             let transition = active.delegation.apply(command)?;
-            self.store_events(&mut active, transition.events, text, ended)
+            self.store_events(&mut active, transition.events, along)
                 .await?;
             (transition.effects, active.delegation.clone())
         };
@@ -389,8 +390,7 @@ impl Engine {
         &self,
         active: &mut Active,
         events: Vec<Event>,
-        text: Option<Arc<String>>,
-        ended: Option<Ended>,
+        along: Along,
     ) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
@@ -406,8 +406,7 @@ impl Engine {
             delegation: next.clone(),
             events,
             at: now,
-            text,
-            ended,
+            along,
         };
         failpoint::pass("before-commit");
         let committed = self
@@ -469,13 +468,10 @@ impl Engine {
 
     /// Repeats a command until the store takes it or the state machine refuses, and says whether it was
     /// taken. The host's session stays the source as long as the store can't be written.
-    async fn insist(&self, id: &DelegationId, command: Command, text: Option<Arc<String>>) -> bool {
+    async fn insist(&self, id: &DelegationId, command: Command, along: Along) -> bool {
         let mut pause = RETRY.0;
         let taken = loop {
-            match self
-                .dispatch_with(id, command.clone(), text.clone(), None)
-                .await
-            {
+            match self.dispatch_with(id, command.clone(), along.clone()).await {
                 Ok(()) => break true,
                 Err(DispatchError::Store(error)) => {
                     self.0

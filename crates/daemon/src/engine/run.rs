@@ -10,6 +10,7 @@ use brigade_core::text::line::one_line;
 use brigade_core::text::replies::Unsteerable;
 use brigade_core::text::{title, worktree};
 use brigade_os::process::ProcessId;
+use brigade_store::Along;
 use tokio::sync::mpsc;
 
 use super::child_rules::{has_more, held_shell, with_denies};
@@ -100,7 +101,7 @@ impl Engine {
                     messages: 0,
                     ran_ms: base_ms,
                 };
-                self.insist(&entry.id, command, None).await;
+                self.insist(&entry.id, command, Along::default()).await;
                 return;
             }
         };
@@ -256,7 +257,7 @@ impl Engine {
             ran_ms,
         };
         failpoint::pass("interrupted");
-        self.insist(&entry.id, command, None).await;
+        self.insist(&entry.id, command, Along::default()).await;
     }
 
     async fn conclude(
@@ -269,14 +270,14 @@ impl Engine {
         match outcome {
             DriveOutcome::Ended(ended) => {
                 self.0.telemetry.keep(&entry.id, &ended.calls);
-                {
+                let progress = {
                     let mut live = lock(&entry.live);
                     if let Some(usage) = &ended.usage {
                         absorb(&mut live.progress, usage);
                     }
                     live.ran_ms = 0;
-                }
-                self.save(entry, attempt, None, 0).await;
+                    live.progress.clone()
+                };
                 tracing::info!(id = %entry.id, %attempt, end = ?ended.end, "a run has ended");
                 failpoint::pass("run-ended");
                 let command = Command::RunEnded {
@@ -285,9 +286,12 @@ impl Engine {
                     messages: ended.messages,
                     ran_ms: base_ms + ended.ran_ms,
                 };
-                let taken = self
-                    .insist(&entry.id, command, Some(Arc::new(ended.answer)))
-                    .await;
+                let along = Along {
+                    text: Some(Arc::new(ended.answer)),
+                    progress: Some(progress),
+                    ended: None,
+                };
+                let taken = self.insist(&entry.id, command, along).await;
                 // Something was sent to it in the moment of its end: the same attempt goes on with that.
                 if !taken && entry.record().await.messages > ended.messages {
                     lock(&entry.live).ran_ms = base_ms + ended.ran_ms;

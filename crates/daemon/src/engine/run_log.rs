@@ -11,7 +11,7 @@ use brigade_core::id::{Attempt, SessionId};
 use brigade_core::text::line::one_line;
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::ShellRule;
-use brigade_store::EventRow;
+use brigade_store::{Along, EventRow};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -60,7 +60,11 @@ pub(super) struct Log {
 impl Log {
     /// Puts a command until the store takes it; an attempt that is over is fenced off.
     async fn put(&self, command: Command) -> Result<(), Fenced> {
-        if self.engine.insist(&self.entry.id, command, None).await {
+        if self
+            .engine
+            .insist(&self.entry.id, command, Along::default())
+            .await
+        {
             Ok(())
         } else {
             Err(Fenced)

@@ -12,7 +12,7 @@ use brigade_store::{Listed, StoreError};
 use tokio::sync::mpsc;
 
 use super::Engine;
-use crate::hosts::{Catalogue, Connection, Signal};
+use crate::hosts::{Catalogue, Connection, Signal, lock};
 use crate::project;
 
 /// The number of the apply that a bridge tells of, where it is none of a result.
@@ -53,7 +53,10 @@ impl Engine {
                 });
             }
             Signal::ServersChanged => self.schedule(),
-            Signal::SessionChanged(session) => {
+            Signal::SessionChanged { session, idle } => {
+                if !idle {
+                    self.0.delivery.went_on(&session);
+                }
                 self.0.delivery.poke(&session);
                 self.0.ledgers.touch(self, &session);
             }
@@ -64,6 +67,9 @@ impl Engine {
                     EventKind::Message(_) | EventKind::Part(_) | EventKind::Idle
                 ) && let Some(session) = event.session
                 {
+                    if let EventKind::Part(part) = event.kind {
+                        self.0.delivery.stored(&part.message, &part.id);
+                    }
                     self.0.delivery.poke(&session);
                 }
             }
@@ -274,6 +280,23 @@ impl Engine {
         if let Err(error) = self.0.store.scan_predecessor(project).await {
             tracing::warn!(%project, %error, "the predecessor's artifacts could not be read");
         }
+        lock(&self.0.predecessor).insert(project.clone(), false);
+    }
+
+    /// The same for a list, which does not wait for it: what has come since the last look is in the next list. Only the
+    /// first look at a project is waited for.
+    pub(crate) async fn look_for_predecessor(&self, project: &ProjectId) {
+        match lock(&self.0.predecessor).get_mut(project) {
+            None => {}
+            Some(true) => return,
+            Some(looking) => {
+                *looking = true;
+                let (engine, project) = (self.clone(), project.clone());
+                self.spawn(async move { engine.scan_predecessor(&project).await });
+                return;
+            }
+        }
+        self.scan_predecessor(project).await;
     }
 
     /// The text of an artifact, from its file; where that is gone, from the store.

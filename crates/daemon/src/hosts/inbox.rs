@@ -1,7 +1,7 @@
 //! What bridges send up, sorted: answers to their calls, a child's events to its run, the rest to the engine.
 
 use brigade_agents::opencode::{EventKind, HostEvent, Reply, Signal as RunSignal};
-use brigade_protocol::bridge::{Directory, OwnedSession, Up};
+use brigade_protocol::bridge::{Activity, Directory, OwnedSession, Up};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -96,7 +96,10 @@ impl Hub {
                 owned.active_ms,
             );
         }
-        self.signal(Signal::SessionChanged(owned.session.clone()));
+        self.signal(Signal::SessionChanged {
+            session: owned.session.clone(),
+            idle: owned.activity == Activity::Idle,
+        });
     }
 
     fn opened(&self, connection: &Connection, directory: Directory) {
@@ -122,7 +125,10 @@ impl Hub {
                 .forget_directory(&connection.process, directory)
         };
         for session in touched {
-            self.signal(Signal::SessionChanged(session));
+            self.signal(Signal::SessionChanged {
+                session,
+                idle: false,
+            });
         }
         self.bump();
     }

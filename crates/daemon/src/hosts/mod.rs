@@ -180,7 +180,10 @@ impl Hub {
             }
         }
         for owned in request.sessions {
-            self.signal(Signal::SessionChanged(owned.session));
+            self.signal(Signal::SessionChanged {
+                session: owned.session,
+                idle: false,
+            });
         }
         self.bump();
         connection

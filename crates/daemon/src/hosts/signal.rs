@@ -32,7 +32,12 @@ pub(crate) enum Signal {
     /// A server of our own has come up, or gone, or may be tried again.
     ServersChanged,
     /// A session's owner or activity changed.
-    SessionChanged(String),
+    SessionChanged {
+        /// The session.
+        session: String,
+        /// Whether it certainly did nothing at that moment.
+        idle: bool,
+    },
     /// A session was deleted in the host.
     SessionDeleted(String),
     /// A host event of a root session.

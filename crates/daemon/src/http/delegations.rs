@@ -18,7 +18,7 @@ pub(super) async fn handle(
     let project = project::of_optional(query.directory.as_deref()).await;
     let root = query.session.as_deref().map(str::parse).transpose()?;
     if let Some(project) = &project {
-        api.engine.scan_predecessor(project).await;
+        api.engine.look_for_predecessor(project).await;
     }
     let (rows, more) = api
         .engine

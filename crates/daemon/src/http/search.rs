@@ -16,7 +16,7 @@ pub(super) async fn handle(
 ) -> Result<Json<SearchResults>, Failure> {
     let project = project::of_optional(query.directory.as_deref()).await;
     if let Some(project) = &project {
-        api.engine.scan_predecessor(project).await;
+        api.engine.look_for_predecessor(project).await;
     }
     let hits = api
         .engine

@@ -64,7 +64,7 @@ pub(super) async fn handle(
     let project = project::of_optional(query.directory.as_deref()).await;
     let root = query.session.as_deref().map(str::parse).transpose()?;
     if let Some(project) = &project {
-        api.engine.scan_predecessor(project).await;
+        api.engine.look_for_predecessor(project).await;
     }
     // Listening before anything is read: what changes meanwhile is told again.
     let watcher = Watcher {

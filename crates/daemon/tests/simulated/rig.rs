@@ -345,8 +345,7 @@ impl Rig {
             let troubles = status.map(|status| status.troubles);
             let mut open = String::new();
             for parent in store.parents_with_pending().await.unwrap() {
-                let notices = store.open_notices(&parent).await.unwrap();
-                let wakes = store.open_wakes(&parent).await.unwrap();
+                let (notices, wakes) = store.outbox(&parent).await.unwrap();
                 open.push_str(&format!("{parent}: {notices:?} {wakes:?}\n"));
             }
             panic!("notices stay open: {open} {troubles:?}\n{}", self.dump());

@@ -7,8 +7,8 @@ use brigade_core::clock::Clock;
 use brigade_core::delegation::{Access, Command, Delegation, RunEnd, Spec};
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
 use brigade_store::{
-    Change, CommitError, Committed, Ended, OpenError, Registered, Registration, Store, StorePaths,
-    Wake,
+    Along, Change, CommitError, Committed, Ended, OpenError, Registered, Registration, Store,
+    StorePaths, Wake,
 };
 use jiff::Timestamp;
 
@@ -149,8 +149,7 @@ impl Life {
             delegation,
             events,
             at: at(10),
-            text: None,
-            ended: None,
+            along: Along::default(),
         }
     }
 
@@ -187,7 +186,10 @@ impl Life {
             ran_ms: 5,
         };
         Change {
-            text: Some(Arc::new(text.to_owned())),
+            along: Along {
+                text: Some(Arc::new(text.to_owned())),
+                ..Along::default()
+            },
             ..self.change(&command)
         }
     }
@@ -196,15 +198,18 @@ impl Life {
     pub(crate) fn ending(&self, answer: &str, wake: Wake) -> Change {
         let mut lines = answer.lines().filter(|line| !line.is_empty());
         Change {
-            ended: Some(Ended {
-                title: lines.next().unwrap_or("untitled").to_owned(),
-                summary: lines.next().unwrap_or_default().to_owned(),
-                artifact: PathBuf::from(format!("/artifacts/{}.md", self.id())),
-                notify: true,
-                wake,
-                model_part: format!("prt_model_{}", self.id()),
-                person_part: format!("prt_person_{}", self.id()),
-            }),
+            along: Along {
+                ended: Some(Ended {
+                    title: lines.next().unwrap_or("untitled").to_owned(),
+                    summary: lines.next().unwrap_or_default().to_owned(),
+                    artifact: PathBuf::from(format!("/artifacts/{}.md", self.id())),
+                    notify: true,
+                    wake,
+                    model_part: format!("prt_model_{}", self.id()),
+                    person_part: format!("prt_person_{}", self.id()),
+                }),
+                ..Along::default()
+            },
             ..self.change(&Command::ArtifactWritten)
         }
     }

@@ -2,7 +2,9 @@
 
 use brigade_core::delegation::{Command, Event, RunEnd, State, StopCause};
 use brigade_core::id::Attempt;
-use brigade_store::{Change, CommitError, Found, ListFilter, Listed, Progress, Registration, Wake};
+use brigade_store::{
+    Along, Change, CommitError, Found, ListFilter, Listed, Progress, Registration, Wake,
+};
 
 use crate::common::{Fixture, at, id, open, project, session, spec, word};
 
@@ -179,8 +181,7 @@ impl crate::common::Life {
             delegation: self.delegation.clone(),
             events: vec![Event::Registered],
             at: at(20),
-            text: None,
-            ended: None,
+            along: Along::default(),
         }
     }
 }

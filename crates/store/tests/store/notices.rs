@@ -2,7 +2,7 @@
 
 use brigade_core::delegation::{Actor, Command, StopCause};
 use brigade_core::id::DelegationId;
-use brigade_store::{Change, Ended, NoticeRow, NoticeState, Wake};
+use brigade_store::{Along, Change, Ended, NoticeRow, NoticeState, Wake};
 
 use crate::common::{Fixture, id, session, spec};
 
@@ -11,7 +11,7 @@ async fn open(fixture: &Fixture) -> Vec<NoticeRow> {
 }
 
 async fn wakes(fixture: &Fixture) -> Vec<DelegationId> {
-    let rows = fixture.store.open_wakes(&session("ses_1")).await.unwrap();
+    let rows = fixture.store.outbox(&session("ses_1")).await.unwrap().1;
     rows.into_iter().map(|row| row.delegation).collect()
 }
 
@@ -40,11 +40,18 @@ async fn a_batch_is_woken_for_as_configured() {
 async fn a_notice_goes_from_pending_by_sending_to_delivered_and_not_back() {
     let (fixture, first, _) = two(Wake::All).await;
     let store = &fixture.store;
-    let send =
-        |message: &str| store.sending_notice(&first, message.into(), "prompt".into(), "1:1".into());
+    let send = |message: &str| {
+        store.sending_notice(
+            &first,
+            message.into(),
+            "prompt".into(),
+            "1:1".into(),
+            Vec::new(),
+        )
+    };
     assert!(
         !store
-            .notice_delivered(&first, "msg_1".into())
+            .notice_delivered(&first, "msg_1".into(), None)
             .await
             .unwrap()
     );
@@ -60,13 +67,13 @@ async fn a_notice_goes_from_pending_by_sending_to_delivered_and_not_back() {
     assert!(send("msg_1").await.unwrap());
     assert!(
         store
-            .notice_delivered(&first, "msg_1".into())
+            .notice_delivered(&first, "msg_1".into(), None)
             .await
             .unwrap()
     );
     assert!(
         !store
-            .notice_delivered(&first, "msg_1".into())
+            .notice_delivered(&first, "msg_1".into(), None)
             .await
             .unwrap()
     );
@@ -104,11 +111,17 @@ async fn a_lease_takes_all_or_none() {
         (NoticeState::Pending, None)
     );
     // A late word that the offer was used still counts.
-    let taken = store.sending_notice(&first, "msg_1".into(), "message:1".into(), "1:1".into());
+    let taken = store.sending_notice(
+        &first,
+        "msg_1".into(),
+        "message:1".into(),
+        "1:1".into(),
+        Vec::new(),
+    );
     assert!(taken.await.unwrap());
     assert!(
         store
-            .notice_delivered(&first, "msg_1".into())
+            .notice_delivered(&first, "msg_1".into(), None)
             .await
             .unwrap()
     );
@@ -119,12 +132,13 @@ async fn a_lease_takes_all_or_none() {
 async fn a_waking_is_due_until_it_is_done() {
     let (fixture, _, second) = two(Wake::All).await;
     let store = &fixture.store;
-    assert!(store.wake_sending(&second, "msg_1".into()).await.unwrap());
+    let planned = |message: &str| store.wakes_sending(vec![second.clone()], message.into());
+    planned("msg_1").await.unwrap();
     assert_eq!(wakes(&fixture).await.first(), Some(&second));
-    assert!(store.wake_sending(&second, "msg_1".into()).await.unwrap());
+    planned("msg_1").await.unwrap();
     assert!(store.wake_done(&second).await.unwrap());
     assert!(!store.wake_done(&second).await.unwrap());
-    assert!(!store.wake_sending(&second, "msg_2".into()).await.unwrap());
+    planned("msg_2").await.unwrap();
     assert!(wakes(&fixture).await.is_empty());
 }
 
@@ -170,10 +184,13 @@ async fn one_without_anybody_to_tell_has_no_notice_and_is_not_unread() {
     assert!(!life.delegation.notifies());
     let ending = life.ending("", Wake::All);
     let quiet = Change {
-        ended: ending.ended.clone().map(|ended| Ended {
-            notify: false,
-            ..ended
-        }),
+        along: Along {
+            ended: ending.along.ended.clone().map(|ended| Ended {
+                notify: false,
+                ..ended
+            }),
+            ..Along::default()
+        },
         ..ending
     };
     life.commit(&fixture.store, quiet).await.unwrap();

@@ -194,7 +194,7 @@ async fn opens(schema: i64) {
     assert_eq!(states, [State::Running, State::Registered]);
     let notices = store.open_notices(&session("ses_1")).await.unwrap();
     assert_eq!(notices[0].state, NoticeState::Pending);
-    assert_eq!(store.open_wakes(&session("ses_1")).await.unwrap().len(), 1);
+    assert_eq!(store.outbox(&session("ses_1")).await.unwrap().1.len(), 1);
     assert_eq!(
         store
             .search("deadlock", Some(&project()), None, 5)

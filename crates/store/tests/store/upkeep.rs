@@ -72,7 +72,7 @@ async fn ended(fixture: &Fixture, name: &str, answer: &str) -> (Life, PathBuf) {
         .await
         .unwrap();
     let mut change = life.ending(answer, Wake::Never);
-    change.ended = change.ended.map(|ended| Ended {
+    change.along.ended = change.along.ended.map(|ended| Ended {
         artifact: path.clone(),
         ..ended
     });
