@@ -10,7 +10,7 @@ use brigade_core::delegation::{
     Access, Actor, Command, Delegation, Model, RunEnd, Spec, StopCause,
 };
 use brigade_core::id::{DelegationId, ProjectId, SessionId};
-use brigade_store::{Change, Ended, Progress, Registration, Store, StorePaths, Wake};
+use brigade_store::{Along, Change, Ended, Progress, Registration, Store, StorePaths, Wake};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
@@ -95,11 +95,27 @@ impl Clock for Wall {
     }
 }
 
-/// Fills the store.
+/// Fills the store, and says how to look at it.
 ///
 /// # Errors
 /// When there is a store already, or it can't be written.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    block_on(fill(args))?;
+    let home = args.data.canonicalize().map_err(io("find the folder"))?;
+    say(&format!(
+        "cd {} && XDG_DATA_HOME={} BRIGADE_RUNTIME_DIR={} brigade list",
+        home.join("project").display(),
+        home.display(),
+        home.join("run").display()
+    ));
+    Ok(())
+}
+
+/// Fills the store.
+///
+/// # Errors
+/// When there is a store already, or it can't be written.
+pub(crate) async fn fill(args: &Args) -> Result<()> {
     let home = &args.data;
     let project = home.join("project");
     let own = home.join("brigade");
@@ -128,23 +144,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         begin: Timestamp::now() - SignedDuration::from_hours(24 * i64::from(args.days)),
         done: AtomicU32::new(0),
     };
-    block_on(async {
-        let mut work = futures::stream::iter(0..args.count + args.active)
-            .map(|n| filler.one(n))
-            .buffer_unordered(AT_ONCE);
-        while let Some(done) = work.next().await {
-            done?;
-        }
-        filler.store.close().await;
-        Ok(())
-    })?;
-    let shown = home.canonicalize().map_err(io("find the folder"))?;
-    say(&format!(
-        "cd {} && XDG_DATA_HOME={} BRIGADE_RUNTIME_DIR={} brigade list",
-        filler.directory,
-        shown.display(),
-        shown.join("run").display()
-    ));
+    let mut work = futures::stream::iter(0..args.count + args.active)
+        .map(|n| filler.one(n))
+        .buffer_unordered(AT_ONCE);
+    while let Some(done) = work.next().await {
+        done?;
+    }
+    drop(work);
+    filler.store.close().await;
     Ok(())
 }
 
@@ -328,8 +335,11 @@ impl Filler<'_> {
             delegation: life.delegation.clone(),
             events,
             at: life.now,
-            text,
-            ended,
+            along: Along {
+                text,
+                progress: None,
+                ended,
+            },
         };
         life.version = self.store.commit(change).await.map_err(wrong)?.version;
         Ok(())

@@ -1,9 +1,8 @@
 //! Commands as processes of their own, as people wait for them.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::home::Home;
+use super::home::Place;
 use super::life::ROOMY;
 use crate::bench::measure::{Bound, Figure, Section, Unit};
 use crate::error::{Error, Result, io};
@@ -15,15 +14,15 @@ const TIMES: usize = 30;
 const ON_FILE: u32 = 1_000;
 
 /// Runs each quick command beside a daemon.
-pub(super) async fn measure(program: &Path) -> Result<Section> {
+pub(super) async fn measure(place: &Place) -> Result<Section> {
     let mut section = Section::new(
         "Commands",
         format!(
             "From the start of the process to its end, beside a running daemon with {ON_FILE} on file."
         ),
     );
-    let home = Home::new(program, ROOMY)?;
-    fill::run(&fill::Args::for_a_bench(home.path(""), ON_FILE, 0))?;
+    let home = place.home(ROOMY)?;
+    fill::fill(&fill::Args::for_a_bench(home.path(""), ON_FILE, 0)).await?;
     let daemon = home.daemon().await?;
     let client = home.client().await?;
     let newest = client
@@ -62,7 +61,7 @@ pub(super) async fn measure(program: &Path) -> Result<Section> {
         }));
     }
     daemon.kill().await?;
-    let size = std::fs::metadata(program).map_err(io("look at the program"))?;
+    let size = std::fs::metadata(&place.program).map_err(io("look at the program"))?;
     #[expect(clippy::cast_precision_loss, reason = "it is not so large")]
     let size = Figure::new("size of the program", "", Unit::Bytes, [size.len() as f64]);
     section.figures.extend(size);

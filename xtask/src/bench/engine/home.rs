@@ -1,5 +1,6 @@
 //! A home for the measured daemon, and the daemon in it as a real process.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,9 +14,18 @@ use tokio::process::{Child, Command};
 use super::failed;
 use crate::error::{Error, Result, io};
 
-/// Folders that are nobody's, removed in the end.
-pub(super) struct Home {
+/// Where it is measured, and what. All that was made is removed in the end, and nothing before: a file system that has
+/// much to remove is slow meanwhile.
+pub(super) struct Place {
     folder: tempfile::TempDir,
+    /// The measured program.
+    pub(super) program: PathBuf,
+    homes: Cell<u32>,
+}
+
+/// Folders that are nobody's.
+pub(super) struct Home {
+    folder: PathBuf,
     program: PathBuf,
 }
 
@@ -26,16 +36,29 @@ pub(super) struct Daemon {
     pub(super) took: Duration,
 }
 
-impl Home {
-    /// An empty one, with this configuration.
-    pub(super) fn new(program: &Path, config: &str) -> Result<Self> {
+impl Place {
+    pub(super) fn new(program: &Path) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("brigade-bench-")
             .tempdir()
             .map_err(io("make a temporary folder"))?;
-        let home = Self {
+        let program = program
+            .canonicalize()
+            .map_err(io(format!("find {}", program.display())))?;
+        Ok(Self {
             folder,
-            program: program.to_owned(),
+            program,
+            homes: Cell::new(0),
+        })
+    }
+
+    /// A home with this configuration, and nothing else in it.
+    pub(super) fn home(&self, config: &str) -> Result<Home> {
+        let number = self.homes.get();
+        self.homes.set(number + 1);
+        let home = Home {
+            folder: self.folder.path().join(number.to_string()),
+            program: self.program.clone(),
         };
         for folder in ["project", "config/brigade"] {
             fs::create_dir_all(home.path(folder)).map_err(io(format!("make {folder}")))?;
@@ -44,9 +67,11 @@ impl Home {
         fs::write(&file, config).map_err(io(format!("write {}", file.display())))?;
         Ok(home)
     }
+}
 
+impl Home {
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// The project's folder, as the daemon knows it.

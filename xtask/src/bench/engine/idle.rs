@@ -1,9 +1,8 @@
 //! A daemon that has nothing to do.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::home::Home;
+use super::home::Place;
 use super::process::used;
 use crate::bench::measure::{Bound, Figure, Section, Unit};
 use crate::error::{Error, Result, io};
@@ -17,7 +16,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 const MOST_MEMORY: f64 = 20e6;
 
 /// Watches it for so long.
-pub(super) async fn measure(window: Duration, program: &Path) -> Result<Section> {
+pub(super) async fn measure(window: Duration, place: &Place) -> Result<Section> {
     let seconds = window.as_secs_f64();
     say(&format!("nothing to do, for {seconds} s"));
     let mut section = Section::new(
@@ -28,7 +27,7 @@ pub(super) async fn measure(window: Duration, program: &Path) -> Result<Section>
             IDLE_EXIT.as_secs()
         ),
     );
-    let home = Home::new(program, "")?;
+    let home = place.home("")?;
     let daemon = home.daemon().await?;
     tokio::time::sleep(SETTLE).await;
     let pid = daemon.pid()?;
@@ -42,10 +41,10 @@ pub(super) async fn measure(window: Duration, program: &Path) -> Result<Section>
         (after.switches - before.switches) as f64,
     );
     let cpu = (after.cpu - before.cpu).as_secs_f64() * 1e3;
-    let home = Home::new(
-        program,
-        &format!("[daemon]\nidle_exit = \"{}s\"\n", IDLE_EXIT.as_secs()),
-    )?;
+    let home = place.home(&format!(
+        "[daemon]\nidle_exit = \"{}s\"\n",
+        IDLE_EXIT.as_secs()
+    ))?;
     let mut daemon = home.daemon().await?;
     let begun = Instant::now();
     let ended = tokio::time::timeout(IDLE_EXIT * 10, daemon.process.wait()).await;

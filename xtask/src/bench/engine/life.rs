@@ -1,6 +1,5 @@
 //! Whole lives: from the call of `delegate` to the waking that has been answered.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
 use super::disk::durable_files;
-use super::home::Home;
+use super::home::Place;
+use super::process::used;
 use super::swarm::Swarm;
 use crate::bench::measure::{Bound, Figure, Section, Unit};
 use crate::error::Result;
@@ -52,7 +52,7 @@ pub(super) async fn lives(swarm: &Swarm, count: u32) -> Result<f64> {
 }
 
 /// The rate of whole lives beside that of the disk.
-pub(super) async fn measure(count: u32, program: &Path) -> Result<Section> {
+pub(super) async fn measure(count: u32, place: &Place) -> Result<Section> {
     let mut section = Section::new(
         "The whole life",
         format!(
@@ -62,14 +62,17 @@ pub(super) async fn measure(count: u32, program: &Path) -> Result<Section> {
              makes one file and several commits durable."
         ),
     );
-    let home = Home::new(program, ROOMY)?;
+    let home = place.home(ROOMY)?;
     let daemon = home.daemon().await?;
     let swarm = Swarm::connect(&home.dirs()?, &home.project()?).await?;
     lives(&swarm, AT_ONCE).await?;
-    let (mut disk, mut rates) = (Vec::new(), Vec::new());
+    let pid = daemon.pid()?;
+    let (mut disk, mut rates, mut times) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
-        disk.push(durable_files(&home.path("disk"), WINDOW)?);
-        rates.push(lives(&swarm, (count / ROUNDS).max(1)).await?);
+        disk.push(durable_files(&home.path(&format!("disk/{round}")), WINDOW)?);
+        let (before, each) = (used(pid)?.cpu, (count / ROUNDS).max(1));
+        rates.push(lives(&swarm, each).await?);
+        times.push((used(pid)?.cpu - before) / each);
         say(&format!(
             "round {round}: {:.0} lives a second, {:.0} files",
             rates[rates.len() - 1],
@@ -85,6 +88,7 @@ pub(super) async fn measure(count: u32, program: &Path) -> Result<Section> {
             Unit::PerSecond,
             disk.iter().copied(),
         ),
+        Figure::times("processor, for each life", "", times),
         Figure::new("lives for each durable file", "", Unit::Ratio, ratio)
             .map(|figure| figure.bound(Bound::AtLeast(0.5))),
     ];

@@ -1,11 +1,10 @@
 //! Very many at work at once.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 
-use super::home::{Daemon, Home};
+use super::home::{Daemon, Home, Place};
 use super::life::ROOMY;
 use super::process::used;
 use super::requests::answers;
@@ -33,8 +32,8 @@ struct Crowd {
 }
 
 impl Crowd {
-    async fn gather(count: usize, program: &Path) -> Result<Self> {
-        let home = Home::new(program, ROOMY)?;
+    async fn gather(count: usize, place: &Place) -> Result<Self> {
+        let home = place.home(ROOMY)?;
         let daemon = home.daemon().await?;
         let swarm = Swarm::connect(&home.dirs()?, &home.project()?).await?;
         swarm.hold(true);
@@ -61,7 +60,7 @@ impl Crowd {
 }
 
 /// Measures with each of these numbers at work.
-pub(super) async fn measure(counts: &[usize], program: &Path) -> Result<Section> {
+pub(super) async fn measure(counts: &[usize], place: &Place) -> Result<Section> {
     let mut section = Section::new(
         "Many at once",
         format!(
@@ -77,7 +76,7 @@ pub(super) async fn measure(counts: &[usize], program: &Path) -> Result<Section>
         say(&format!("{count} at once"));
         let column = format!("{} at once", grouped(count));
         let begun = Instant::now();
-        let crowd = Crowd::gather(count, program).await?;
+        let crowd = Crowd::gather(count, place).await?;
         #[expect(clippy::cast_precision_loss, reason = "there are not so many")]
         let each = begun.elapsed().as_secs_f64() * 1e3 / count as f64;
         let pid = crowd.daemon.pid()?;
@@ -152,7 +151,7 @@ pub(super) async fn measure(counts: &[usize], program: &Path) -> Result<Section>
 }
 
 /// A flood of events from a few children.
-pub(super) async fn flood(program: &Path) -> Result<Section> {
+pub(super) async fn flood(place: &Place) -> Result<Section> {
     /// A million a minute.
     const A_SECOND: u32 = 16_667;
     const TICK: Duration = Duration::from_millis(10);
@@ -168,7 +167,7 @@ pub(super) async fn flood(program: &Path) -> Result<Section> {
     );
     for (column, joined) in [("joined", true), ("one by one", false)] {
         say(&format!("a flood of events, {column}"));
-        let crowd = Crowd::gather(CHILDREN, program).await?;
+        let crowd = Crowd::gather(CHILDREN, place).await?;
         let children = crowd.swarm.children();
         let client = crowd.home.client().await?;
         let directory = crowd.home.project()?;

@@ -14,8 +14,11 @@ mod swarm;
 use std::path::Path;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::measure::Section;
-use crate::error::{Error, Result, io};
+use crate::error::{Error, Result};
+use home::Place;
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -48,6 +51,26 @@ pub(crate) struct Args {
     /// Everything small, to see that it works
     #[arg(long)]
     quick: bool,
+    /// Only these; the report then has no others
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    only: Vec<Subject>,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    /// Whole lives a second, beside the disk's own rate
+    Life,
+    /// Very many at work at once
+    Many,
+    /// Events without end
+    Flood,
+    /// A long past
+    Past,
+    /// A daemon without work
+    Idle,
+    /// Commands as processes
+    Commands,
 }
 
 /// Measures the daemon by itself.
@@ -55,9 +78,7 @@ pub(crate) struct Args {
 /// # Errors
 /// When the daemon does not come up, or does not do what is measured.
 pub(crate) async fn measure(args: &Args, program: &Path) -> Result<Vec<Section>> {
-    let program = program
-        .canonicalize()
-        .map_err(io(format!("find {}", program.display())))?;
+    let place = Place::new(program)?;
     let (lives, active, mut on_file, idle) = match args.quick {
         true => (500, vec![100, 1_000], vec![100, 1_000], 5),
         false => (
@@ -70,14 +91,22 @@ pub(crate) async fn measure(args: &Args, program: &Path) -> Result<Vec<Section>>
     if args.million {
         on_file.push(1_000_000);
     }
-    Ok(vec![
-        life::measure(lives, &program).await?,
-        many::measure(&active, &program).await?,
-        many::flood(&program).await?,
-        past::measure(&on_file, &program).await?,
-        idle::measure(Duration::from_secs(idle), &program).await?,
-        commands::measure(&program).await?,
-    ])
+    let subjects = match args.only[..] {
+        [] => Subject::value_variants(),
+        _ => &args.only,
+    };
+    let mut sections = Vec::new();
+    for subject in subjects {
+        sections.push(match subject {
+            Subject::Life => life::measure(lives, &place).await?,
+            Subject::Many => many::measure(&active, &place).await?,
+            Subject::Flood => many::flood(&place).await?,
+            Subject::Past => past::measure(&on_file, &place).await?,
+            Subject::Idle => idle::measure(Duration::from_secs(idle), &place).await?,
+            Subject::Commands => commands::measure(&place).await?,
+        });
+    }
+    Ok(sections)
 }
 
 /// What another crate says of a failure.

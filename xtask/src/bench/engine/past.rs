@@ -1,8 +1,6 @@
 //! A long past: how everything grows with what is on file.
 
-use std::path::Path;
-
-use super::home::Home;
+use super::home::{Home, Place};
 use super::life::{ROOMY, lives};
 use super::many::grouped;
 use super::requests::answers;
@@ -23,7 +21,7 @@ const RUNNING: u32 = 1_000;
 const PROMISED: usize = 100_000;
 
 /// Measures with each of these numbers on file.
-pub(super) async fn measure(counts: &[usize], program: &Path) -> Result<Section> {
+pub(super) async fn measure(counts: &[usize], place: &Place) -> Result<Section> {
     let mut section = Section::new(
         "A long past",
         format!(
@@ -41,8 +39,8 @@ pub(super) async fn measure(counts: &[usize], program: &Path) -> Result<Section>
             PROMISED => figure.bound(Bound::AtMost(most)),
             _ => figure,
         };
-        let home = Home::new(program, ROOMY)?;
-        filled(&home, count, 0)?;
+        let home = place.home(ROOMY)?;
+        filled(&home, count, 0).await?;
         let mut starts = Vec::new();
         for _ in 0..STARTS {
             let daemon = home.daemon().await?;
@@ -94,7 +92,7 @@ pub(super) async fn measure(counts: &[usize], program: &Path) -> Result<Section>
         daemon.kill().await?;
         section
             .figures
-            .extend(recovery(count, program, &column).await?);
+            .extend(recovery(count, place, &column).await?);
     }
     if let (Some((_, first)), Some((most, cost))) = (
         costs.first(),
@@ -128,9 +126,9 @@ pub(super) async fn measure(counts: &[usize], program: &Path) -> Result<Section>
 }
 
 /// The start of a daemon that takes up what the one before was running.
-async fn recovery(count: usize, program: &Path, column: &str) -> Result<Option<Figure>> {
-    let home = Home::new(program, ROOMY)?;
-    filled(&home, count, RUNNING)?;
+async fn recovery(count: usize, place: &Place, column: &str) -> Result<Option<Figure>> {
+    let home = place.home(ROOMY)?;
+    filled(&home, count, RUNNING).await?;
     let daemon = home.daemon().await?;
     let took = daemon.took;
     daemon.kill().await?;
@@ -138,7 +136,7 @@ async fn recovery(count: usize, program: &Path, column: &str) -> Result<Option<F
     Ok(Figure::times(row, column, [took]))
 }
 
-fn filled(home: &Home, count: usize, active: u32) -> Result<()> {
+async fn filled(home: &Home, count: usize, active: u32) -> Result<()> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    fill::run(&fill::Args::for_a_bench(home.path(""), count, active))
+    fill::fill(&fill::Args::for_a_bench(home.path(""), count, active)).await
 }

@@ -232,7 +232,7 @@ impl Swarm {
     pub(super) fn delta(&self, child: &str, delta: &str) {
         let (message, part) = (format!("msg_of_{child}"), format!("prt_of_{child}"));
         let properties = json!({"sessionID": child, "messageID": message, "partID": part, "field": "text", "delta": delta});
-        self.host.event("message.part.delta", properties);
+        self.host.event("message.part.delta", &properties);
     }
 }
 
@@ -263,7 +263,7 @@ impl Inner {
         let _ = self.up.send(message);
     }
 
-    fn event(&self, kind: &str, properties: Value) {
+    fn event(&self, kind: &str, properties: &Value) {
         self.say(Up::Event {
             directory: self.directory.clone(),
             event: json!({"type": kind, "properties": properties}),
@@ -401,11 +401,11 @@ impl Inner {
             (!session.info["parentID"].is_null(), held, stored)
         };
         let (info, parts) = stored;
-        self.event("message.updated", json!({"sessionID": id, "info": info}));
+        self.event("message.updated", &json!({"sessionID": id, "info": info}));
         for part in parts {
             self.event(
                 "message.part.updated",
-                json!({"sessionID": id, "part": part}),
+                &json!({"sessionID": id, "part": part}),
             );
         }
         if body["noReply"] == true {
@@ -414,7 +414,7 @@ impl Inner {
         match is_child {
             true => {
                 let busy = json!({"sessionID": id, "status": {"type": "busy"}});
-                self.event("session.status", busy);
+                self.event("session.status", &busy);
                 self.begun.send_modify(|begun| *begun += 1);
                 self.working.send_modify(|working| *working += 1);
                 if !held {
@@ -455,10 +455,10 @@ impl Inner {
                 .then(|| Arc::clone(&session.woken));
             (info, part, woken)
         };
-        self.event("message.updated", json!({"sessionID": id, "info": info}));
+        self.event("message.updated", &json!({"sessionID": id, "info": info}));
         self.event(
             "message.part.updated",
-            json!({"sessionID": id, "part": part}),
+            &json!({"sessionID": id, "part": part}),
         );
         match woken {
             Some(woken) => {
@@ -467,8 +467,8 @@ impl Inner {
             }
             None => {
                 let idle = json!({"sessionID": id, "status": {"type": "idle"}});
-                self.event("session.status", idle);
-                self.event("session.idle", json!({"sessionID": id}));
+                self.event("session.status", &idle);
+                self.event("session.idle", &json!({"sessionID": id}));
                 self.working
                     .send_modify(|working| *working = working.saturating_sub(1));
             }
