@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::message::Message;
+use super::shared::Questions;
 use super::transport::{Method, Reply, Request, Transport};
 use super::types::{AgentInfo, ApiError, Ask, Child, HostError, PromptBody, Status};
 
@@ -288,28 +289,33 @@ impl Api {
     /// # Errors
     /// [`ApiError`].
     pub async fn status(&self, session: &SessionId) -> Result<Status, ApiError> {
-        Ok(self
-            .statuses()
-            .await?
-            .remove(session.as_str())
-            .unwrap_or(Status::Idle))
+        let shared = self.shared();
+        let statuses = shared.statuses.ask(self.statuses()).await?;
+        let status = statuses.get(session.as_str());
+        Ok(status.cloned().unwrap_or(Status::Idle))
     }
 
     /// Permissions that await an answer in this directory.
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn permissions(&self) -> Result<Vec<Ask>, ApiError> {
-        self.typed(Method::Get, "/permission".to_owned(), None)
-            .await
+    pub async fn permissions(&self) -> Result<Arc<Vec<Ask>>, ApiError> {
+        let asks = self.typed(Method::Get, "/permission".to_owned(), None);
+        self.shared().permissions.ask(asks).await
     }
 
     /// Questions that await an answer in this directory.
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn questions(&self) -> Result<Vec<Ask>, ApiError> {
-        self.typed(Method::Get, "/question".to_owned(), None).await
+    pub async fn questions(&self) -> Result<Arc<Vec<Ask>>, ApiError> {
+        let asks = self.typed(Method::Get, "/question".to_owned(), None);
+        self.shared().questions.ask(asks).await
+    }
+
+    fn shared(&self) -> Arc<Questions> {
+        let shared = self.transport.shared();
+        shared.map_or_else(Arc::default, |shared| shared.of(&self.directory))
     }
 
     /// Refuses a permission with words for the model, which then goes on. Without words its turn would end.

@@ -13,6 +13,7 @@ mod observe;
 mod parent;
 mod report;
 mod server;
+mod shared;
 mod transport;
 mod types;
 
@@ -31,6 +32,7 @@ pub use server::{
     Gate, LINGER, Launcher, PASSWORD, SESSION_MARK, ServeLauncher, ServerSpec, WORKER, credentials,
     lasting, listens, open_directory,
 };
+pub use shared::Shared;
 pub use transport::{Method, Reply, Request, Transport, TransportError};
 pub use types::{
     AgentInfo, ApiError, Ask, Child, HostError, PromptBody, PromptModel, SessionTime, Status,

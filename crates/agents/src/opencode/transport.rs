@@ -1,10 +1,13 @@
 //! How a request reaches the host: through its bridge, or over HTTP.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
+
+use super::shared::Shared;
 
 /// An HTTP method that the host's API uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,4 +84,9 @@ pub trait Transport: Send + Sync {
     ///
     /// Any status is an answer. An error tells whether the host may have carried the request out.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, TransportError>>;
+
+    /// Where those who use this host share what it answers of all sessions; none where each asks by itself.
+    fn shared(&self) -> Option<Arc<Shared>> {
+        None
+    }
 }

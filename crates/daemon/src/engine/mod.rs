@@ -311,6 +311,8 @@ impl Engine {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stopping = self.0.stopping.clone();
+        // Moved into another future it would stand in that twice.
+        let task = Box::pin(task);
         self.0.tasks.spawn(async move {
             // A task that is cut off here is one whose intent is in the store: recovery takes it up.
             tokio::select! {

@@ -68,23 +68,23 @@ impl Engine {
             .as_ref()
             .and_then(|runner| runner.parse::<ProcessId>().ok())
         else {
-            self.interrupt(&entry, attempt, "the record names no host process", base_ms)
-                .await;
+            let why = "the record names no host process";
+            Box::pin(self.interrupt(&entry, attempt, why, base_ms)).await;
             return;
         };
         let gone = wait_gone(self.hub().processes(), process);
         tokio::pin!(gone);
         let prepared = tokio::select! {
-            prepared = self.prepare(&record, &process) => prepared,
+            prepared = Box::pin(self.prepare(&record, &process)) => prepared,
             why = &mut gone => {
-                self.interrupt(&entry, attempt, &why, base_ms).await;
+                Box::pin(self.interrupt(&entry, attempt, &why, base_ms)).await;
                 return;
             }
         };
         let (rules, model) = match prepared {
             Prepared::From { rules, model } => (rules, model),
             Prepared::ParentGone => {
-                self.parent_deleted(record.spec.parent.as_str()).await;
+                Box::pin(self.parent_deleted(record.spec.parent.as_str())).await;
                 self.0
                     .delivery
                     .parent_gone(record.spec.parent.as_str())
@@ -101,7 +101,7 @@ impl Engine {
                     messages: 0,
                     ran_ms: base_ms,
                 };
-                self.insist(&entry.id, command, Along::default()).await;
+                Box::pin(self.insist(&entry.id, command, Along::default())).await;
                 return;
             }
         };
@@ -120,23 +120,25 @@ impl Engine {
             child: Mutex::new(None),
             shell: held_shell(record.spec.worktree.is_some(), &rules),
         });
-        let setup = self.setup_of(&record).await;
+        let setup = Box::pin(self.setup_of(&record)).await;
         let spec = run_spec(&record, rules, model, base_ms, fresh, setup.as_deref());
+        // It stands in the entry, and very many may be at work at once.
+        drop(record);
         let transport = Arc::new(ProcessTransport::new(self.hub().clone(), process));
-        let driving = drive(
+        let driving = Box::pin(drive(
             spec,
             transport,
             receiver,
             entry.stop.subscribe(),
             entry.messages.subscribe(),
             Arc::clone(&log) as _,
-        );
+        ));
         let outcome = tokio::select! {
             outcome = driving => outcome,
             () = self.report_connection(&log, &mut gone) => return,
         };
         log.unwatch();
-        self.conclude(&entry, attempt, base_ms, outcome).await;
+        Box::pin(self.conclude(&entry, attempt, base_ms, outcome)).await;
     }
 
     /// Tells the driver how its host fares, for as long as it is asked to.

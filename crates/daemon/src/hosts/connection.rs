@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use brigade_agents::opencode::{Reply, Request, Transport, TransportError};
+use brigade_agents::opencode::{Reply, Request, Shared, Transport, TransportError};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::{Directory, Down, Host};
 use futures::FutureExt;
@@ -50,6 +50,7 @@ pub(crate) struct Connection {
     calls: Mutex<HashMap<u64, oneshot::Sender<CallResult>>>,
     pings: Mutex<Vec<oneshot::Sender<()>>>,
     next_call: AtomicU64,
+    shared: Arc<Shared>,
     last_batch: AtomicU64,
     /// Held while a batch is heard, so that batches are heard in order, each whole. It holds whether of the last one
     /// is on record what has to be.
@@ -96,6 +97,7 @@ impl Connection {
             calls: Mutex::default(),
             pings: Mutex::default(),
             next_call: AtomicU64::new(1),
+            shared: Arc::default(),
             last_batch: AtomicU64::new(0),
             hearing: tokio::sync::Mutex::new(true),
         }
@@ -254,6 +256,10 @@ impl Connection {
 impl Transport for Connection {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, TransportError>> {
         self.request(request).boxed()
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        Some(Arc::clone(&self.shared))
     }
 }
 

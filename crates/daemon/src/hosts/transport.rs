@@ -1,6 +1,8 @@
 //! Requests to a host process through whatever connection its bridge has at the moment.
 
-use brigade_agents::opencode::{Reply, Request, Transport, TransportError};
+use std::sync::Arc;
+
+use brigade_agents::opencode::{Reply, Request, Shared, Transport, TransportError};
 use brigade_os::process::ProcessId;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -31,5 +33,9 @@ impl Transport for ProcessTransport {
             }
         }
         .boxed()
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        self.hub.of_process(&self.process)?.shared()
     }
 }

@@ -20,23 +20,24 @@ impl Driver {
         let permissions = self
             .ask(|api| async move { api.permissions().await })
             .await?;
-        for ask in permissions.unwrap_or_else(|error| self.unread(&error)) {
-            if ask.session == child.as_str() {
-                self.note_ask(OpenAsk::Permission {
-                    id: ask.id,
-                    permission: ask.permission,
-                    patterns: ask.patterns,
-                });
-            }
+        let permissions = permissions.unwrap_or_else(|error| self.unread(&error));
+        for ask in permissions
+            .iter()
+            .filter(|ask| ask.session == child.as_str())
+        {
+            self.note_ask(OpenAsk::Permission {
+                id: ask.id.clone(),
+                permission: ask.permission.clone(),
+                patterns: ask.patterns.clone(),
+            });
         }
         let questions = self.ask(|api| async move { api.questions().await }).await?;
-        for ask in questions.unwrap_or_else(|error| self.unread(&error)) {
-            if ask.session == child.as_str() {
-                self.note_ask(OpenAsk::Question {
-                    count: ask.questions(),
-                    id: ask.id,
-                });
-            }
+        let questions = questions.unwrap_or_else(|error| self.unread(&error));
+        for ask in questions.iter().filter(|ask| ask.session == child.as_str()) {
+            self.note_ask(OpenAsk::Question {
+                count: ask.questions(),
+                id: ask.id.clone(),
+            });
         }
         while let Some(ask) = self.asks.pop_front() {
             self.refuse(ask).await?;
@@ -45,9 +46,9 @@ impl Driver {
     }
 
     /// Open asks are found by their events as well; a host that cannot list them is no reason to give up a run.
-    fn unread<T>(&self, error: &ApiError) -> Vec<T> {
+    fn unread<T: Default>(&self, error: &ApiError) -> T {
         tracing::warn!(delegation = %self.spec.delegation, %error, "open asks were not read");
-        Vec::new()
+        T::default()
     }
 
     /// Refuses what is asked, with words that the model can act on.

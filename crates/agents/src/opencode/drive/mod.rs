@@ -183,7 +183,11 @@ impl Driver {
 
     /// Both sides leave: the one says that the run ended regularly, the other that it could not be followed.
     async fn run(&mut self) -> Result<Exit, Exit> {
-        let child = self.launch().await?;
+        let child = Box::pin(self.launch()).await?;
+        // Very many may be at work at once: what only a launch needs goes with it.
+        self.spec.rules = Vec::new();
+        self.spec.prompt = String::new();
+        self.spec.continuation = String::new();
         self.follow(&child).await
     }
 
