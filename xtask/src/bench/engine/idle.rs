@@ -35,12 +35,10 @@ pub(super) async fn measure(window: Duration, place: &Place) -> Result<Section> 
     tokio::time::sleep(window).await;
     let after = used(pid)?;
     daemon.kill().await?;
+    let spent = after.since(&before);
     #[expect(clippy::cast_precision_loss, reason = "there are not so many")]
-    let (memory, switches) = (
-        after.memory as f64,
-        (after.switches - before.switches) as f64,
-    );
-    let cpu = (after.cpu - before.cpu).as_secs_f64() * 1e3;
+    let (memory, switches) = (after.memory as f64, spent.switches as f64);
+    let cpu = spent.cpu.as_secs_f64() * 1e3;
     let home = place.home(&format!(
         "[daemon]\nidle_exit = \"{}s\"\n",
         IDLE_EXIT.as_secs()

@@ -70,9 +70,9 @@ pub(super) async fn measure(count: u32, place: &Place) -> Result<Section> {
     let (mut disk, mut rates, mut times) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         disk.push(durable_files(&home.path(&format!("disk/{round}")), WINDOW)?);
-        let (before, each) = (used(pid)?.cpu, (count / ROUNDS).max(1));
+        let (before, each) = (used(pid)?, (count / ROUNDS).max(1));
         rates.push(lives(&swarm, each).await?);
-        times.push((used(pid)?.cpu - before) / each);
+        times.push(used(pid)?.since(&before).cpu / each);
         say(&format!(
             "round {round}: {:.0} lives a second, {:.0} files",
             rates[rates.len() - 1],

@@ -83,7 +83,7 @@ pub(super) async fn measure(counts: &[usize], place: &Place) -> Result<Section> 
         let before = used(pid)?;
         tokio::time::sleep(QUIET).await;
         let after = used(pid)?;
-        let cpu = (after.cpu - before.cpu).as_secs_f64() / QUIET.as_secs_f64() * 100.0;
+        let cpu = after.since(&before).cpu.as_secs_f64() / QUIET.as_secs_f64() * 100.0;
         #[expect(clippy::cast_precision_loss, reason = "memory is not so large")]
         let resident = after.memory as f64;
         let mut add = |figure: Option<Figure>| section.figures.extend(figure);
@@ -192,7 +192,7 @@ pub(super) async fn flood(place: &Place) -> Result<Section> {
             begun.elapsed()
         };
         let (took, asked) = tokio::join!(pour, answers(&client, &directory));
-        let cpu = used(pid)?.cpu - before.cpu;
+        let cpu = used(pid)?.since(&before).cpu;
         let part = cpu.as_secs_f64() / took.as_secs_f64() * 100.0;
         section
             .figures
