@@ -1,5 +1,7 @@
 //! What is known of one delegation, and how an event changes it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +37,8 @@ impl std::fmt::Display for Model {
 /// What the child may do, and how far that is enforced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Access {
-    /// The child session's own permission rules.
-    pub rules: Vec<Rule>,
+    /// The child session's own permission rules. Shared: those of one agent are the same for very many.
+    pub rules: Arc<[Rule]>,
     /// What of the agent's remains open by pattern, MCP or foreign plugin; empty means enforced.
     pub open: Vec<String>,
     /// What the agent has and the child does not get.

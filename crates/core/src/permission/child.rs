@@ -98,7 +98,7 @@ pub struct Writing {
 impl From<Writing> for Access {
     fn from(child: Writing) -> Self {
         Access {
-            rules: child.rules.0,
+            rules: child.rules.0.into(),
             open: child.beyond,
             withheld: child.withheld,
         }
@@ -108,7 +108,7 @@ impl From<Writing> for Access {
 impl From<ReadOnly> for Access {
     fn from(child: ReadOnly) -> Self {
         Access {
-            rules: child.rules.0,
+            rules: child.rules.0.into(),
             open: match child.enforcement {
                 Enforcement::Enforced => Vec::new(),
                 Enforcement::ByRule(remains) => remains,

@@ -20,7 +20,7 @@ mod signals;
 mod steer;
 mod worktree;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,6 +28,7 @@ use std::time::Duration;
 use brigade_core::clock::Clock;
 use brigade_core::delegation::{Command, Delegation, Effect, Event, Phase, Rejected, StopCause};
 use brigade_core::id::{Attempt, DelegationId, ProjectId};
+use brigade_core::permission::Rule;
 use brigade_store::{Along, Change, CommitError, Progress, Store, StoreError};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -159,6 +160,8 @@ struct Inner {
     schedule: schedule::Schedule,
     /// Projects that were looked through for what the predecessor has left, and whether they are just now, once more.
     predecessor: Mutex<HashMap<ProjectId, bool>>,
+    /// The rules of those that are active, each set once.
+    rules: Mutex<HashSet<Arc<[Rule]>>>,
     /// One message at a time, so that no two begin a further round in one session.
     sending: tokio::sync::Mutex<()>,
     /// Pieces of work that a server is held for and that are not registered yet.
@@ -217,6 +220,7 @@ impl Engine {
             entries: Mutex::default(),
             schedule: schedule::Schedule::default(),
             predecessor: Mutex::default(),
+            rules: Mutex::default(),
             sending: tokio::sync::Mutex::default(),
             admitting: AtomicUsize::new(0),
             tasks: parts.tasks,
@@ -293,6 +297,19 @@ impl Engine {
     /// Tells which of the running ones has gone on; who falls behind has to look at all of them.
     pub(crate) fn progress(&self) -> broadcast::Receiver<DelegationId> {
         self.0.progressed.subscribe()
+    }
+
+    /// Has a record hold its rules together with all that have the same.
+    fn share_rules(&self, delegation: &mut Delegation) {
+        let mut known = lock(&self.0.rules);
+        let rules = &mut delegation.spec.access.rules;
+        if let Some(same) = known.get(&**rules) {
+            *rules = Arc::clone(same);
+            return;
+        }
+        // Those that nobody has any more go as others come.
+        known.retain(|rules| Arc::strong_count(rules) > 1);
+        known.insert(Arc::clone(rules));
     }
 
     /// A run has shown something new.

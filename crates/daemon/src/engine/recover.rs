@@ -20,7 +20,7 @@ impl Engine {
         self.0.servers.recover().await?;
         let rows = self.0.store.load_active().await?;
         let count = rows.len();
-        for row in rows {
+        for mut row in rows {
             failpoint::pass("recovering");
             let effects = row.delegation.pending_effects();
             let live = Live {
@@ -28,6 +28,7 @@ impl Engine {
                 partial: Arc::from(""),
                 ran_ms: row.ran_ms,
             };
+            self.share_rules(&mut row.delegation);
             let (id, record) = (row.delegation.spec.id.clone(), row.delegation.clone());
             let entry = Entry::new(row.delegation, row.version, live);
             lock(&self.0.entries).insert(id.clone(), Arc::clone(&entry));

@@ -218,7 +218,8 @@ impl Engine {
 
     fn registered(&self, spec: Spec, row: &brigade_store::Registered) -> Started {
         failpoint::pass("registered");
-        let delegation = Delegation::new(spec);
+        let mut delegation = Delegation::new(spec);
+        self.share_rules(&mut delegation);
         let id = delegation.spec.id.clone();
         let entry = Entry::new(delegation.clone(), row.version, Live::default());
         lock(&self.0.entries).insert(id.clone(), entry);

@@ -91,7 +91,7 @@ impl Engine {
                     .await;
                 // The stop is ordered, and it is this run that has to see it through: a child that is
                 // still there is aborted, one that was never made needs nothing.
-                (record.spec.access.rules.clone(), record.spec.model.clone())
+                (record.spec.access.rules.to_vec(), record.spec.model.clone())
             }
             Prepared::Unreadable(message) => {
                 let end = RunEnd::HostError { message };
@@ -189,7 +189,7 @@ impl Engine {
         if spec.from_shell() {
             // There is none; where the agent has no model either, the host takes its own.
             return Prepared::From {
-                rules: spec.access.rules.clone(),
+                rules: spec.access.rules.to_vec(),
                 model: spec.model.clone(),
             };
         }
@@ -213,7 +213,7 @@ impl Engine {
                 // A child that exists has its rules; none is made that may have more than its parent.
                 return match record.child {
                     Some(_) => Prepared::From {
-                        rules: spec.access.rules.clone(),
+                        rules: spec.access.rules.to_vec(),
                         model: spec.model.clone(),
                     },
                     None => Prepared::Unreadable(format!(

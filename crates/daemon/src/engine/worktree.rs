@@ -102,7 +102,7 @@ impl Engine {
         spec: Spec,
         config: &Config,
     ) -> Result<Started, NotStarted> {
-        if spec.worktree.is_none() && Ruleset(spec.access.rules.clone()).tool_offered("edit") {
+        if spec.worktree.is_none() && Ruleset(spec.access.rules.to_vec()).tool_offered("edit") {
             return Err(NotStarted::Refused(Refusal::NoWorktree {
                 agent: spec.agent,
                 why: "it may edit now, and none was taken for it; delegate the work anew"

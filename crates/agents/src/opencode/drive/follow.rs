@@ -57,19 +57,20 @@ impl Driver {
             while let Some(ask) = self.asks.pop_front() {
                 self.refuse(ask).await?;
             }
+            // What is done now and then is boxed: very many runs wait here for long.
             if std::mem::take(&mut self.missed) {
-                self.catch_up(child).await?;
+                Box::pin(self.catch_up(child)).await?;
                 self.behind = true;
-                self.check(child, &mut timers, false).await?;
+                Box::pin(self.check(child, &mut timers, false)).await?;
                 continue;
             }
             if std::mem::take(&mut self.hint) {
-                self.check(child, &mut timers, false).await?;
+                Box::pin(self.check(child, &mut timers, false)).await?;
                 continue;
             }
             if self.is_owed() {
                 timers.settle = None;
-                self.put_message(child).await?;
+                Box::pin(self.put_message(child)).await?;
                 continue;
             }
             let (at, due) = self.next_due(&timers);
@@ -85,10 +86,10 @@ impl Driver {
                         return Err(Exit::Detached);
                     }
                     if self.stopping.is_none() && self.stop.borrow_and_update().is_some() {
-                        self.begin_stop(child, &mut timers).await?;
+                        Box::pin(self.begin_stop(child, &mut timers)).await?;
                     }
                 }
-                () = sleep_until(at) => self.on_due(due, child, &mut timers).await?,
+                () = sleep_until(at) => Box::pin(self.on_due(due, child, &mut timers)).await?,
             }
         }
     }
