@@ -11,6 +11,8 @@ use crate::since::Since;
 #[command(
     name = "brigade",
     version,
+    // The terminal breaks long lines: the text is then the same with whatever features clap was built.
+    term_width = 0,
     after_help = "IDs may be given by any unique beginning. Exit codes: 0 done, 1 failed, 2 usage, \
                   3 not found, 4 daemon unreachable, 5 refused."
 )]
