@@ -9,6 +9,7 @@ use crate::Store;
 use crate::error::StoreError;
 use crate::lookups::read;
 use crate::rows::{Ended, NoticeRow, NoticeState, Wake, WakeRow, count, ms, parsed};
+use crate::worker::execute;
 
 const COLUMNS: &str = "d.id, n.parent, n.batch, n.remaining,
     (SELECT count(*) FROM delegations m WHERE m.parent = n.parent AND m.batch = n.batch),
@@ -162,7 +163,14 @@ impl Store {
         let parent = parent.clone();
         self.0
             .workers
-            .read(move |db| Ok((open_notices(db, &parent)?, open_wakes(db, &parent)?)))
+            .read(move |db| {
+                // Both of one moment: a waking whose notice was not there yet would be taken for needless.
+                execute(db, "SAVEPOINT look")?;
+                let seen = open_notices(db, &parent)
+                    .and_then(|notices| Ok((notices, open_wakes(db, &parent)?)));
+                execute(db, "RELEASE look")?;
+                seen
+            })
             .await
     }
 

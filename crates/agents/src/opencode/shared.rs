@@ -27,6 +27,8 @@ impl Shared {
         if let Some(known) = all.get(directory) {
             return Arc::clone(known);
         }
+        // Directories come and go with worktrees: those that nobody asks about just now go as others come.
+        all.retain(|_, questions| Arc::strong_count(questions) > 1);
         Arc::clone(all.entry(directory.to_owned()).or_default())
     }
 }

@@ -66,6 +66,8 @@ struct State {
     taken: HashMap<DelegationId, ProcessId>,
     /// When a message that was asked for was looked for in vain, of a process that may store it yet.
     missed: HashMap<DelegationId, Instant>,
+    /// Those whose message the host would surely not take: it can't come yet.
+    refused: HashSet<DelegationId>,
     /// Wakings that went out to a process that still lives: their proof may be on its way.
     woken: HashMap<DelegationId, Woken>,
     /// Processes whose exit is awaited.

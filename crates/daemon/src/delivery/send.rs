@@ -1,13 +1,16 @@
 //! Sending: notices into the parent's session, the last of a batch with a reply asked for.
 
-use brigade_agents::opencode::{Api, Message, PromptBody, PromptModel, later_than};
-use brigade_core::id::SessionId;
+use brigade_agents::opencode::{
+    Api, ApiError, Message, PromptBody, PromptModel, TransportError, later_than,
+};
+use brigade_core::id::{DelegationId, SessionId};
 use brigade_protocol::bridge::Activity;
 use brigade_store::{NoticeRow, WakeRow};
 
 use super::step::Voice;
 use super::{Delivery, StepError};
 use crate::failpoint;
+use crate::hosts::lock;
 
 /// How many of the parent's last messages are read before anything is sent.
 const TAIL: usize = 20;
@@ -153,12 +156,14 @@ impl Delivery {
             failpoint::pass("notice-planned");
             if !waking.is_empty() {
                 let body = tail.body(&message, composed.parts, false);
-                self.ask(parent, voice, waking, &message, &body).await?;
+                let asked = self.ask(parent, voice, waking, &message, &body).await;
+                self.note_refusal(&notice.delegation, asked)?;
                 // The host answers before it has stored the message; its next sign settles the rest.
                 return Ok(true);
             }
             let body = tail.body(&message, composed.parts, true);
-            voice.api.store_message(parent, &body).await?;
+            let stored = voice.api.store_message(parent, &body).await;
+            self.note_refusal(&notice.delegation, stored.map_err(StepError::from))?;
             failpoint::pass("notice-sent");
             self.delivered_with(notice, &message, composed.whole)
                 .await?;
@@ -166,6 +171,23 @@ impl Delivery {
             last = last.max(Some(message));
         }
         Ok(false)
+    }
+}
+
+impl Delivery {
+    /// Keeps that a message was surely not taken. Only what is in doubt may come later.
+    fn note_refusal<T>(
+        &self,
+        id: &DelegationId,
+        sent: Result<T, StepError>,
+    ) -> Result<T, StepError> {
+        if let Err(StepError::Host(
+            ApiError::Host { .. } | ApiError::Transport(TransportError::NotSent { .. }),
+        )) = &sent
+        {
+            lock(&self.0.state).refused.insert(id.clone());
+        }
+        sent
     }
 }
 

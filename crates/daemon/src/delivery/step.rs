@@ -178,6 +178,9 @@ impl Delivery {
     fn may_come(&self, parent: &SessionId, notice: &NoticeRow) -> bool {
         let first = {
             let mut state = lock(&self.0.state);
+            if state.refused.contains(&notice.delegation) {
+                return false;
+            }
             let missed = state.missed.entry(notice.delegation.clone());
             *missed.or_insert_with(Instant::now)
         };
@@ -193,6 +196,7 @@ impl Delivery {
         let mut state = lock(&self.0.state);
         state.taken.remove(id);
         state.missed.remove(id);
+        state.refused.remove(id);
     }
 
     /// The parent's session through this process, where that is connected.

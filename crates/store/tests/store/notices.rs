@@ -198,3 +198,36 @@ async fn one_without_anybody_to_tell_has_no_notice_and_is_not_unread() {
     assert!(wakes(&fixture).await.is_empty());
     assert_eq!(fixture.store.counts().await.unwrap().unread, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_waking_is_never_seen_without_the_notice_that_comes_with_it() {
+    let fixture = Fixture::new();
+    let parent = session("ses_1");
+    let (store, watched) = (fixture.store.clone(), parent.clone());
+    let (done, mut over) = tokio::sync::watch::channel(false);
+    let looking = tokio::spawn(async move {
+        let mut looks = 0_u32;
+        while !*over.borrow_and_update() {
+            let (notices, wakes) = store.outbox(&watched).await.unwrap();
+            for wake in wakes {
+                let told = notices.iter().any(|notice| notice.batch == wake.batch);
+                assert!(told, "{wake:?} without a notice after {looks} looks");
+            }
+            looks += 1;
+        }
+        looks
+    });
+    let letter = |n: u8| char::from(b'a' + n);
+    for n in 0..200_u8 {
+        let id = format!("a-{}-{}", letter(n / 26), letter(n % 26));
+        let mut life = fixture.register(spec(&id, "ses_1", &n.to_string())).await;
+        life.run(&fixture.store).await;
+        life.end(&fixture.store, "Title\n\nText", Wake::All).await;
+        // Told and woken before the next one, so that what waits is always this one's.
+        let store = &fixture.store;
+        assert!(store.wake_done(life.id()).await.unwrap());
+        assert!(store.notice_needless(life.id()).await.unwrap());
+    }
+    done.send(true).unwrap();
+    assert!(looking.await.unwrap() > 0);
+}
