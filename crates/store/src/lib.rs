@@ -22,6 +22,7 @@ mod texts;
 mod transitions;
 mod upkeep;
 mod usage;
+mod wakes;
 mod worker;
 mod worktrees;
 

@@ -1,15 +1,14 @@
-//! The outbox: notices and wakings. Every change compares the state it comes from.
+//! The outbox's notices. Every change compares the state it comes from.
 
 use brigade_core::delegation::{Delegation, State};
 use brigade_core::id::{DelegationId, SessionId};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, ToSql, params};
 
-use crate::Store;
 use crate::error::StoreError;
 use crate::lookups::read;
 use crate::rows::{Ended, NoticeRow, NoticeState, Wake, WakeRow, count, ms, parsed};
-use crate::worker::execute;
+use crate::{Store, wakes};
 
 const COLUMNS: &str = "d.id, n.parent, n.batch, n.remaining,
     (SELECT count(*) FROM delegations m WHERE m.parent = n.parent AND m.batch = n.batch),
@@ -90,39 +89,8 @@ fn open_notices(db: &Connection, parent: &SessionId) -> Result<Vec<NoticeRow>, S
     Ok(rows)
 }
 
-fn open_wakes(db: &Connection, parent: &SessionId) -> Result<Vec<WakeRow>, StoreError> {
-    let rows = db
-        .prepare_cached(
-            "SELECT d.id, w.batch, w.message FROM wakes w JOIN delegations d ON d.seq = w.delegation
-             WHERE w.parent = ?1 AND w.state IN ('due', 'sending') ORDER BY w.delegation",
-        )?
-        .query_map([parent.as_str()], |sql| {
-            Ok(WakeRow {
-                delegation: parsed(&sql.get::<_, String>(0)?)?,
-                batch: sql.get(1)?,
-                message: sql.get(2)?,
-            })
-        })?
-        .collect::<Result<_, _>>()?;
-    Ok(rows)
-}
-
-fn plan_waking(
-    db: &Connection,
-    id: &DelegationId,
-    message: &str,
-    now: i64,
-) -> rusqlite::Result<()> {
-    db.prepare_cached(
-        "UPDATE wakes SET state = 'sending', message = ?2, changed_at = ?3
-         WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('due', 'sending')",
-    )?
-    .execute(params![id.as_str(), message, now])?;
-    Ok(())
-}
-
 impl Store {
-    async fn change(
+    pub(crate) async fn change(
         &self,
         sql: &'static str,
         values: Vec<Box<dyn ToSql + Send>>,
@@ -163,14 +131,7 @@ impl Store {
         let parent = parent.clone();
         self.0
             .workers
-            .read(move |db| {
-                // Both of one moment: a waking whose notice was not there yet would be taken for needless.
-                execute(db, "SAVEPOINT look")?;
-                let seen = open_notices(db, &parent)
-                    .and_then(|notices| Ok((notices, open_wakes(db, &parent)?)));
-                execute(db, "RELEASE look")?;
-                seen
-            })
+            .read(move |db| Ok((open_notices(db, &parent)?, wakes::open(db, &parent)?)))
             .await
     }
 
@@ -288,7 +249,7 @@ impl Store {
                     .execute(params![id.as_str(), message, channel, connection, now])?;
                 if changed > 0 {
                     for wake in &wakes {
-                        plan_waking(db, wake, &message, now)?;
+                        wakes::plan(db, wake, &message, now)?;
                     }
                 }
                 Ok(changed > 0)
@@ -402,39 +363,5 @@ impl Store {
                     .optional()?)
             })
             .await
-    }
-
-    /// Records the intent to wake the parent by this message.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn wakes_sending(
-        &self,
-        ids: Vec<DelegationId>,
-        message: String,
-    ) -> Result<(), StoreError> {
-        let now = self.now();
-        self.0
-            .workers
-            .write(move |db| -> Result<(), StoreError> {
-                for id in &ids {
-                    plan_waking(db, id, &message, now)?;
-                }
-                Ok(())
-            })
-            .await
-    }
-
-    /// The parent has made a model request since, or needs none.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn wake_done(&self, id: &DelegationId) -> Result<bool, StoreError> {
-        self.change(
-            "UPDATE wakes SET state = 'done', changed_at = ?2
-             WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('due', 'sending')",
-            vec![Box::new(id.to_string()), Box::new(self.now())],
-        )
-        .await
     }
 }

@@ -102,7 +102,8 @@ impl Workers {
         }
     }
 
-    /// Runs a read; it sees every write that was answered before it was asked for.
+    /// Runs a read; it sees every write that was answered before it was asked for, and all that it looks at as it was
+    /// at one moment.
     pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -202,7 +203,7 @@ impl Threads {
         let (reply, answer) = oneshot::channel();
         let job: ReadJob = Box::new(move |db| {
             // As above: nobody may wait any more.
-            drop(reply.send(unpanicked(|| work(db)).flatten()));
+            drop(reply.send(unpanicked(|| at_one_moment(db, work)).flatten()));
         });
         self.reader
             .send(ReadMessage::Job(job))
@@ -296,6 +297,18 @@ fn abandon(db: &Connection) {
     {
         tracing::error!(%error, "a failed transaction could not be rolled back");
     }
+}
+
+/// Without a transaction each statement would see the store of its own moment: a waking and not the notice that was
+/// stored with it.
+fn at_one_moment<T>(
+    db: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let moment = db.unchecked_transaction()?;
+    let seen = work(&moment)?;
+    moment.commit()?;
+    Ok(seen)
 }
 
 fn read_loop(db: &Connection, jobs: &Mutex<Receiver<ReadMessage>>) {
