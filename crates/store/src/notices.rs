@@ -316,26 +316,31 @@ impl Store {
         .await
     }
 
-    /// The parent session is gone: nothing waits for it any more.
+    /// The parent session is gone: nothing waits for it any more. Whose notices were still open is returned.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn parent_gone(&self, parent: &SessionId) -> Result<(), StoreError> {
+    pub async fn parent_gone(&self, parent: &SessionId) -> Result<Vec<DelegationId>, StoreError> {
         let parent = parent.clone();
         let now = self.now();
         self.0
             .workers
-            .write(move |db| -> Result<(), StoreError> {
-                db.prepare_cached(
-                    "UPDATE notices SET state = 'needless', changed_at = ?2
-                     WHERE parent = ?1 AND state IN ('pending', 'leased', 'sending')",
-                )?
-                .execute(params![parent.as_str(), now])?;
+            .write(move |db| -> Result<_, StoreError> {
+                let gone = db
+                    .prepare_cached(
+                        "UPDATE notices SET state = 'needless', changed_at = ?2
+                         WHERE parent = ?1 AND state IN ('pending', 'leased', 'sending')
+                         RETURNING (SELECT id FROM delegations WHERE seq = delegation)",
+                    )?
+                    .query_map(params![parent.as_str(), now], |sql| {
+                        parsed(&sql.get::<_, String>(0)?)
+                    })?
+                    .collect::<Result<_, _>>()?;
                 db.prepare_cached(
                     "UPDATE wakes SET state = 'done', changed_at = ?2 WHERE parent = ?1 AND state IN ('due', 'sending')",
                 )?
                 .execute(params![parent.as_str(), now])?;
-                Ok(())
+                Ok(gone)
             })
             .await
     }

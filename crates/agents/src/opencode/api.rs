@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::message::Message;
-use super::shared::Questions;
+use super::shared::Inquiries;
 use super::transport::{Method, Reply, Request, Transport};
 use super::types::{AgentInfo, ApiError, Ask, Child, HostError, PromptBody, Status};
 
@@ -313,7 +313,7 @@ impl Api {
         self.shared().questions.ask(asks).await
     }
 
-    fn shared(&self) -> Arc<Questions> {
+    fn shared(&self) -> Arc<Inquiries> {
         let shared = self.transport.shared();
         shared.map_or_else(Arc::default, |shared| shared.of(&self.directory))
     }

@@ -11,37 +11,37 @@ use super::types::{ApiError, Ask, Status};
 
 /// What is asked of one host, by directory.
 #[derive(Debug, Default)]
-pub struct Shared(Mutex<HashMap<String, Arc<Questions>>>);
+pub struct Shared(Mutex<HashMap<String, Arc<Inquiries>>>);
 
-/// The questions whose answers are shared.
+/// What is asked of the host about all sessions of a directory.
 #[derive(Debug, Default)]
-pub(super) struct Questions {
-    pub(super) statuses: Question<BTreeMap<String, Status>>,
-    pub(super) permissions: Question<Vec<Ask>>,
-    pub(super) questions: Question<Vec<Ask>>,
+pub(super) struct Inquiries {
+    pub(super) statuses: Inquiry<BTreeMap<String, Status>>,
+    pub(super) permissions: Inquiry<Vec<Ask>>,
+    pub(super) questions: Inquiry<Vec<Ask>>,
 }
 
 impl Shared {
-    pub(super) fn of(&self, directory: &str) -> Arc<Questions> {
+    pub(super) fn of(&self, directory: &str) -> Arc<Inquiries> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(directory) {
             return Arc::clone(known);
         }
         // Directories come and go with worktrees: those that nobody asks about just now go as others come.
-        all.retain(|_, questions| Arc::strong_count(questions) > 1);
+        all.retain(|_, inquiries| Arc::strong_count(inquiries) > 1);
         Arc::clone(all.entry(directory.to_owned()).or_default())
     }
 }
 
-/// A question with its last answer, and which one that was.
-pub(super) struct Question<T> {
+/// Something that is asked, with its last answer, and which one that was.
+pub(super) struct Inquiry<T> {
     asked: AtomicU64,
     last: tokio::sync::Mutex<(u64, Option<Answer<T>>)>,
 }
 
 type Answer<T> = Result<Arc<T>, ApiError>;
 
-impl<T> Default for Question<T> {
+impl<T> Default for Inquiry<T> {
     fn default() -> Self {
         Self {
             asked: AtomicU64::new(0),
@@ -50,14 +50,14 @@ impl<T> Default for Question<T> {
     }
 }
 
-impl<T> fmt::Debug for Question<T> {
+impl<T> fmt::Debug for Inquiry<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Question").finish_non_exhaustive()
+        f.debug_struct("Inquiry").finish_non_exhaustive()
     }
 }
 
-impl<T> Question<T> {
-    /// The answer to a question that was asked no earlier than this one: what was asked before may not know of what
+impl<T> Inquiry<T> {
+    /// The answer to what was asked no earlier than this: what was asked before may not know of what
     /// the asker has heard or done since.
     pub(super) async fn ask(&self, ask: impl Future<Output = Result<T, ApiError>>) -> Answer<T> {
         let before = self.asked.load(Ordering::SeqCst);
@@ -84,9 +84,9 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_ask_meanwhile_share_the_next_answer_and_never_an_earlier_one() {
-        let (question, count, go) = (Question::default(), AtomicU32::new(0), Notify::new());
+        let (inquiry, count, go) = (Inquiry::default(), AtomicU32::new(0), Notify::new());
         let ask = || {
-            question.ask(async {
+            inquiry.ask(async {
                 let number = count.fetch_add(1, Ordering::SeqCst);
                 go.notified().await;
                 Ok(number)
@@ -107,12 +107,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_up_asking_keeps_nobody_waiting() {
-        let question = Question::<u32>::default();
+        let inquiry = Inquiry::<u32>::default();
         {
-            let given_up = question.ask(std::future::pending());
+            let given_up = inquiry.ask(std::future::pending());
             tokio::pin!(given_up);
             assert!(futures::poll!(&mut given_up).is_pending());
         }
-        assert_eq!(*question.ask(async { Ok(7) }).await.unwrap(), 7);
+        assert_eq!(*inquiry.ask(async { Ok(7) }).await.unwrap(), 7);
     }
 }

@@ -64,16 +64,23 @@ struct State {
     returned: HashMap<String, u64>,
     /// Offers that a bridge says went into a message which may not be stored yet, with its process.
     taken: HashMap<DelegationId, ProcessId>,
-    /// When a message that was asked for was looked for in vain, of a process that may store it yet.
-    missed: HashMap<DelegationId, Instant>,
-    /// Those whose message the host would surely not take: it can't come yet.
-    refused: HashSet<DelegationId>,
+    /// What is known of messages that were asked for and not seen.
+    unseen: HashMap<DelegationId, Unseen>,
     /// Wakings that went out to a process that still lives: their proof may be on its way.
     woken: HashMap<DelegationId, Woken>,
     /// Processes whose exit is awaited.
     exits: HashSet<ProcessId>,
     /// The last lease's number.
     last_lease: u64,
+}
+
+/// A message that was asked for and is not in the session.
+#[derive(Debug, Clone, Copy)]
+enum Unseen {
+    /// The host surely did not take it: it can't come yet.
+    Refused,
+    /// It was looked for in vain, at first at this time.
+    Since(Instant),
 }
 
 /// A read in flight.
@@ -322,8 +329,18 @@ impl Delivery {
         let Ok(session) = parent.parse::<SessionId>() else {
             return;
         };
-        if let Err(error) = self.0.store.parent_gone(&session).await {
-            tracing::error!(%parent, %error, "the notices of a deleted session could not be put aside");
+        let gone = match self.0.store.parent_gone(&session).await {
+            Ok(gone) => gone,
+            Err(error) => {
+                tracing::error!(%parent, %error, "the notices of a deleted session could not be put aside");
+                return;
+            }
+        };
+        for id in &gone {
+            self.forget_doubt(id);
         }
+        self.forget_offer(&session);
+        let mut state = lock(&self.0.state);
+        state.woken.retain(|_, woken| !woken.is_for(parent));
     }
 }

@@ -178,7 +178,7 @@ impl Delivery {
         self.read_for(parent, &leased).await
     }
 
-    fn forget_offer(&self, parent: &SessionId) {
+    pub(super) fn forget_offer(&self, parent: &SessionId) {
         let mut state = lock(&self.0.state);
         state.offers.remove(parent.as_str());
         state.returned.remove(parent.as_str());

@@ -8,7 +8,7 @@ use brigade_protocol::bridge::Activity;
 use brigade_store::{NoticeRow, WakeRow};
 
 use super::step::Voice;
-use super::{Delivery, StepError};
+use super::{Delivery, StepError, Unseen};
 use crate::failpoint;
 use crate::hosts::lock;
 
@@ -121,7 +121,7 @@ impl Delivery {
         let Some(tail) = self.tail(parent, &voice.api).await? else {
             return Ok(false);
         };
-        let waking = woken_by(voice, pending, wakes, open);
+        let wakings = woken_by(voice, pending, wakes, open);
         let process = voice.connection.process.to_string();
         let mut last = tail.last_id().map(str::to_owned);
         for (index, notice) in pending.iter().enumerate() {
@@ -135,10 +135,8 @@ impl Delivery {
                 Some(earlier) if notice.connection.as_ref() == Some(&process) => earlier.clone(),
                 _ => self.message_id(last.as_deref()),
             };
-            let waking: &[&WakeRow] = match index + 1 == pending.len() {
-                true => &waking,
-                false => &[],
-            };
+            let is_last = index + 1 == pending.len();
+            let waking = if is_last { wakings.as_slice() } else { &[] };
             let planned = self
                 .0
                 .store
@@ -172,9 +170,7 @@ impl Delivery {
         }
         Ok(false)
     }
-}
 
-impl Delivery {
     /// Keeps that a message was surely not taken. Only what is in doubt may come later.
     fn note_refusal<T>(
         &self,
@@ -185,7 +181,8 @@ impl Delivery {
             ApiError::Host { .. } | ApiError::Transport(TransportError::NotSent { .. }),
         )) = &sent
         {
-            lock(&self.0.state).refused.insert(id.clone());
+            let mut state = lock(&self.0.state);
+            state.unseen.insert(id.clone(), Unseen::Refused);
         }
         sent
     }

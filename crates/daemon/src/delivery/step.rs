@@ -10,7 +10,7 @@ use brigade_store::{NoticeRow, NoticeState};
 use tokio::time::Instant;
 
 use super::wake::STORED;
-use super::{Delivery, StepError};
+use super::{Delivery, StepError, Unseen};
 use crate::hosts::{Connection, lock};
 
 /// Through whom the parent can be spoken to now.
@@ -178,11 +178,11 @@ impl Delivery {
     fn may_come(&self, parent: &SessionId, notice: &NoticeRow) -> bool {
         let first = {
             let mut state = lock(&self.0.state);
-            if state.refused.contains(&notice.delegation) {
-                return false;
+            let unseen = state.unseen.entry(notice.delegation.clone());
+            match unseen.or_insert_with(|| Unseen::Since(Instant::now())) {
+                Unseen::Refused => return false,
+                Unseen::Since(first) => *first,
             }
-            let missed = state.missed.entry(notice.delegation.clone());
-            *missed.or_insert_with(Instant::now)
         };
         let left = STORED.saturating_sub(first.elapsed());
         if left.is_zero() {
@@ -192,11 +192,10 @@ impl Delivery {
         true
     }
 
-    fn forget_doubt(&self, id: &DelegationId) {
+    pub(super) fn forget_doubt(&self, id: &DelegationId) {
         let mut state = lock(&self.0.state);
         state.taken.remove(id);
-        state.missed.remove(id);
-        state.refused.remove(id);
+        state.unseen.remove(id);
     }
 
     /// The parent's session through this process, where that is connected.

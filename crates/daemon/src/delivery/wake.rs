@@ -41,11 +41,16 @@ pub(super) struct Woken {
     parent: SessionId,
     /// The part of the message that the host was heard to have stored.
     stored: Option<String>,
-    /// Whether the session may have gone on since: then only the session itself tells what has become of the message.
-    went_on: bool,
+    /// Whether the session may have done something since: then only the session itself tells what has become of the message.
+    acted: bool,
 }
 
 impl Woken {
+    /// Whether it is this session that is woken.
+    pub(super) fn is_for(&self, parent: &str) -> bool {
+        self.parent.as_str() == parent
+    }
+
     /// Whether a proof may still come: the process lives.
     pub(super) fn may_be_proven(&self, processes: &dyn Processes) -> bool {
         processes.is_alive(&self.process)
@@ -76,7 +81,7 @@ impl Delivery {
                 tries: tries + 1,
                 parent: parent.clone(),
                 stored: None,
-                went_on: false,
+                acted: false,
             };
             state.woken.insert(wake.delegation.clone(), woken);
         }
@@ -119,7 +124,7 @@ impl Delivery {
                     tries: 0,
                     parent: parent.clone(),
                     stored: None,
-                    went_on: true,
+                    acted: true,
                 };
                 state.woken.insert(delegation.clone(), woken);
                 adopted = true;
@@ -160,11 +165,11 @@ impl Delivery {
     }
 
     /// A session has done something: a message that was to wake it may be answered by now.
-    pub(crate) fn went_on(&self, session: &str) {
+    pub(crate) fn acted(&self, session: &str) {
         let mut state = lock(&self.0.state);
         let woken = state.woken.values_mut();
-        for woken in woken.filter(|one| one.parent.as_str() == session) {
-            woken.went_on = true;
+        for woken in woken.filter(|one| one.is_for(session)) {
+            woken.acted = true;
         }
     }
 
@@ -175,12 +180,12 @@ impl Delivery {
         woken.any(|one| one.message == message && one.stored.as_deref() == Some(part))
     }
 
-    /// Whether this message, which wakes, is on its way and its session has not gone on: nothing can be seen there yet,
+    /// Whether this message, which wakes, is on its way and its session has done nothing since: nothing can be seen there yet,
     /// and the host, which prepares the answer just now, is not asked.
     pub(super) fn is_awaited(&self, message: &str) -> bool {
         let state = lock(&self.0.state);
         let mut woken = state.woken.values();
-        let awaited = woken.find(|one| one.message == message && !one.went_on);
+        let awaited = woken.find(|one| one.message == message && !one.acted);
         let awaited = awaited.cloned();
         drop(state);
         awaited.is_some_and(|woken| self.is_on_its_way(&woken))

@@ -1,7 +1,30 @@
 //! The rules of a child as they go to the host and to the bridge.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
 use brigade_core::permission::{Action, Rule, Ruleset};
 use brigade_protocol::bridge::ShellRule;
+
+use crate::hosts::lock;
+
+/// The rules of those that are active, each set once: many are of the same agent.
+#[derive(Debug, Default)]
+pub(super) struct SharedRules(Mutex<HashSet<Arc<[Rule]>>>);
+
+impl SharedRules {
+    /// Has a record hold its rules together with all that have the same.
+    pub(super) fn share(&self, rules: &mut Arc<[Rule]>) {
+        let mut known = lock(&self.0);
+        if let Some(same) = known.get(&**rules) {
+            *rules = Arc::clone(same);
+            return;
+        }
+        // Those that nobody has any more go as others come.
+        known.retain(|rules| Arc::strong_count(rules) > 1);
+        known.insert(Arc::clone(rules));
+    }
+}
 
 /// The child's rules with the denies of the parent's session. These stand before the closing rules: a
 /// deny of some pattern behind them would bring a removed tool back into sight.
@@ -70,6 +93,29 @@ fn regex_of(pattern: &str) -> String {
 mod tests {
     use super::*;
     use brigade_core::permission::Ruleset;
+
+    #[test]
+    fn equal_rules_are_held_once_and_only_as_long_as_somebody_has_them() {
+        let shared = SharedRules::default();
+        let of = |permission: &str| -> Arc<[Rule]> {
+            Arc::new([Rule {
+                permission: permission.into(),
+                pattern: "*".into(),
+                action: Action::Allow,
+            }])
+        };
+        let held = || lock(&shared.0).len();
+        let (mut first, mut second) = (of("read"), of("read"));
+        shared.share(&mut first);
+        shared.share(&mut second);
+        assert!(Arc::ptr_eq(&first, &second));
+        let mut other = of("edit");
+        shared.share(&mut other);
+        assert_eq!(held(), 2);
+        drop((first, second));
+        shared.share(&mut of("bash"));
+        assert_eq!(held(), 2);
+    }
 
     #[test]
     fn a_child_has_more_than_a_parent_that_was_denied_something_since() {

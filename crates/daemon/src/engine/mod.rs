@@ -9,6 +9,7 @@ mod attention;
 mod budget;
 mod cancel;
 mod child_rules;
+mod entry;
 mod ledgers;
 mod recover;
 mod register;
@@ -20,17 +21,16 @@ mod signals;
 mod steer;
 mod worktree;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use brigade_core::clock::Clock;
-use brigade_core::delegation::{Command, Delegation, Effect, Event, Phase, Rejected, StopCause};
+use brigade_core::delegation::{Command, Delegation, Effect, Event, Phase, Rejected};
 use brigade_core::id::{Attempt, DelegationId, ProjectId};
-use brigade_core::permission::Rule;
-use brigade_store::{Along, Change, CommitError, Progress, Store, StoreError};
-use tokio::sync::{Notify, broadcast, watch};
+use brigade_store::{Along, Change, CommitError, Store, StoreError};
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,6 +46,8 @@ use crate::telemetry::Telemetry;
 use crate::troubles::Troubles;
 use crate::worktrees::{WorktreeParts, Worktrees};
 pub(crate) use attention::{Terminal, Terminals};
+pub(crate) use entry::Entry;
+use entry::{Active, Live};
 pub(crate) use ledgers::Ledgers;
 pub(crate) use register::{NotStarted, Request as DelegateRequest, Started};
 pub(crate) use schedule::Prospect;
@@ -57,72 +59,6 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 
 /// By how many reports of progress a listener may be behind.
 const PROGRESS: usize = 4_096;
-
-/// One active delegation.
-pub(crate) struct Entry {
-    /// Its ID.
-    pub(crate) id: DelegationId,
-    active: tokio::sync::Mutex<Active>,
-    live: Mutex<Live>,
-    /// Tells the run that a stop was ordered.
-    stop: watch::Sender<Option<StopCause>>,
-    /// How many messages were sent to it: the run puts to the child what it has not yet.
-    messages: watch::Sender<u32>,
-    /// Counts up with each change, for those who wait or follow.
-    pub(crate) changed: watch::Sender<u64>,
-}
-
-/// The record with its version in the store.
-struct Active {
-    delegation: Delegation,
-    version: i64,
-}
-
-/// What is known of the run beyond the record.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Live {
-    /// What it has done.
-    pub(crate) progress: Progress,
-    /// The text so far.
-    pub(crate) partial: Arc<str>,
-    /// Running time of the current attempt in milliseconds, as of the last report.
-    pub(crate) ran_ms: u64,
-}
-
-impl Entry {
-    fn new(delegation: Delegation, version: i64, live: Live) -> Arc<Self> {
-        let stop = match delegation.phase {
-            Phase::Stopping { cause } => Some(cause),
-            _ => None,
-        };
-        let messages = delegation.messages;
-        Arc::new(Self {
-            id: delegation.spec.id.clone(),
-            active: tokio::sync::Mutex::new(Active {
-                delegation,
-                version,
-            }),
-            live: Mutex::new(live),
-            stop: watch::Sender::new(stop),
-            messages: watch::Sender::new(messages),
-            changed: watch::Sender::new(0),
-        })
-    }
-
-    /// A copy of the record as it stands.
-    pub(crate) async fn record(&self) -> Delegation {
-        self.active.lock().await.delegation.clone()
-    }
-
-    /// A copy of what the run has shown.
-    pub(crate) fn live(&self) -> Live {
-        lock(&self.live).clone()
-    }
-
-    fn bump(&self) {
-        self.changed.send_modify(|n| *n += 1);
-    }
-}
 
 /// Why a command came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -160,8 +96,7 @@ struct Inner {
     schedule: schedule::Schedule,
     /// Projects that were looked through for what the predecessor has left, and whether they are just now, once more.
     predecessor: Mutex<HashMap<ProjectId, bool>>,
-    /// The rules of those that are active, each set once.
-    rules: Mutex<HashSet<Arc<[Rule]>>>,
+    rules: child_rules::SharedRules,
     /// One message at a time, so that no two begin a further round in one session.
     sending: tokio::sync::Mutex<()>,
     /// Pieces of work that a server is held for and that are not registered yet.
@@ -220,7 +155,7 @@ impl Engine {
             entries: Mutex::default(),
             schedule: schedule::Schedule::default(),
             predecessor: Mutex::default(),
-            rules: Mutex::default(),
+            rules: child_rules::SharedRules::default(),
             sending: tokio::sync::Mutex::default(),
             admitting: AtomicUsize::new(0),
             tasks: parts.tasks,
@@ -297,19 +232,6 @@ impl Engine {
     /// Tells which of the running ones has gone on; who falls behind has to look at all of them.
     pub(crate) fn progress(&self) -> broadcast::Receiver<DelegationId> {
         self.0.progressed.subscribe()
-    }
-
-    /// Has a record hold its rules together with all that have the same.
-    fn share_rules(&self, delegation: &mut Delegation) {
-        let mut known = lock(&self.0.rules);
-        let rules = &mut delegation.spec.access.rules;
-        if let Some(same) = known.get(&**rules) {
-            *rules = Arc::clone(same);
-            return;
-        }
-        // Those that nobody has any more go as others come.
-        known.retain(|rules| Arc::strong_count(rules) > 1);
-        known.insert(Arc::clone(rules));
     }
 
     /// A run has shown something new.

@@ -28,7 +28,7 @@ impl Engine {
                 partial: Arc::from(""),
                 ran_ms: row.ran_ms,
             };
-            self.share_rules(&mut row.delegation);
+            self.0.rules.share(&mut row.delegation.spec.access.rules);
             let (id, record) = (row.delegation.spec.id.clone(), row.delegation.clone());
             let entry = Entry::new(row.delegation, row.version, live);
             lock(&self.0.entries).insert(id.clone(), Arc::clone(&entry));

@@ -219,7 +219,7 @@ impl Engine {
     fn registered(&self, spec: Spec, row: &brigade_store::Registered) -> Started {
         failpoint::pass("registered");
         let mut delegation = Delegation::new(spec);
-        self.share_rules(&mut delegation);
+        self.0.rules.share(&mut delegation.spec.access.rules);
         let id = delegation.spec.id.clone();
         let entry = Entry::new(delegation.clone(), row.version, Live::default());
         lock(&self.0.entries).insert(id.clone(), entry);

@@ -55,7 +55,7 @@ impl Engine {
             Signal::ServersChanged => self.schedule(),
             Signal::SessionChanged { session, idle } => {
                 if !idle {
-                    self.0.delivery.went_on(&session);
+                    self.0.delivery.acted(&session);
                 }
                 self.0.delivery.poke(&session);
                 self.0.ledgers.touch(self, &session);
