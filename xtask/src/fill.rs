@@ -42,6 +42,21 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// How many of the active ones are running; the others are registered.
+    pub(crate) fn running(&self) -> u32 {
+        let active = self.count..self.count + self.active;
+        let running = active.filter(|n| !self.is_waiting(*n)).count();
+        u32::try_from(running).unwrap_or(u32::MAX)
+    }
+
+    fn is_waiting(&self, n: u32) -> bool {
+        n >= self.count && n.is_multiple_of(3)
+    }
+
+    fn is_rare(&self, n: u32) -> bool {
+        n < self.count && n.is_multiple_of((self.count / 5).max(1))
+    }
+
     /// As many as are to be measured.
     pub(crate) fn for_a_bench(data: PathBuf, count: u32, active: u32) -> Self {
         Self {
@@ -65,6 +80,10 @@ impl Args {
     }
 }
 
+/// A word in every prompt.
+pub(crate) const COMMON: &str = "the";
+/// A word in the prompts of five or six, however many there are.
+pub(crate) const RARE: &str = "heisenbug";
 /// How many are written at once, so that the store commits them in groups.
 const AT_ONCE: usize = 512;
 const AGENTS: [&str; 5] = ["explore", "researcher", "reviewer", "librarian", "planner"];
@@ -75,7 +94,7 @@ const MODELS: [(&str, &str, f64); 4] = [
     ("opencode", "grok-code", 0.0),
 ];
 const TOOLS: [&str; 6] = ["read", "grep", "glob", "list", "webfetch", "bash"];
-/// The first ones are the most frequent: every text has `the`.
+/// The first ones are the most frequent.
 const WORDS: &str = "the a of to is in and for that it with on as be token session lock queue store daemon \
     request answer index test error file module handler state retry timeout cache parser lexer syntax tree \
     network socket stream buffer thread task future schema migration column row query plan index scan cost model \
@@ -186,7 +205,7 @@ impl Filler<'_> {
         let ms = (span * f64::from(n) / f64::from(all.max(1))) as i64;
         let at = self.begin + SignedDuration::from_millis(ms);
         let (mut life, price) = self.register(&mut rng, n, at).await?;
-        if n >= self.args.count && n.is_multiple_of(3) {
+        if self.args.is_waiting(n) {
             return self.tick();
         }
         // A process that can't be: the ID is beyond what any system gives.
@@ -288,7 +307,10 @@ impl Filler<'_> {
                 model: model.to_owned(),
                 variant: None,
             }),
-            prompt: format!("{} ({n})", self.text(rng, 60)),
+            prompt: match self.args.is_rare(n) {
+                true => format!("{COMMON} {RARE} {} ({n})", self.text(rng, 60)),
+                false => format!("{COMMON} {} ({n})", self.text(rng, 60)),
+            },
             ask_title: true,
             access: Access::default(),
             registered_at: at,

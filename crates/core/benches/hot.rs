@@ -136,7 +136,7 @@ fn notice(bencher: Bencher, bytes: usize) {
         artifact: "/home/x/.local/share/opencode/delegations/p/s/brave-amber-otter.md",
         changes: None,
         result: Some(&result),
-        inline_limit: 1_500,
+        inline_limit: 4_000,
         remaining: 2,
         batch: 3,
     };

@@ -6,13 +6,18 @@ use std::process::Command;
 
 use brigade_testkit::opencode;
 
+use super::process::{field, number};
 use crate::error::{Error, Result, io};
 
 /// Names and values, in the order in which they are shown.
-pub(crate) fn facts(program: &Path) -> Result<Vec<(String, String)>> {
+pub(crate) fn facts(program: &Path, folder: &Path) -> Result<Vec<(String, String)>> {
     let mut facts = vec![
         ("Processor".to_owned(), processor()),
         ("Memory".to_owned(), memory()),
+        (
+            "File system".to_owned(),
+            file_system(folder)?.unwrap_or_default(),
+        ),
         ("System".to_owned(), output("uname", &["-srm"])?),
         ("Brigade".to_owned(), version(program)?),
         ("Commit".to_owned(), commit()?),
@@ -49,18 +54,29 @@ fn processor() -> String {
 /// All of it, in GiB; nothing where the system has no `/proc`.
 fn memory() -> String {
     let known = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = field(&known, "MemTotal")
-        .and_then(|size| size.split_whitespace().next())
-        .and_then(|size| size.parse::<u64>().ok());
+    let kib = number(&known, "MemTotal");
     kib.map_or_else(String::new, |kib| format!("{} GiB", kib >> 20))
 }
 
-/// The value of a `name: value` line.
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(key, _)| key.trim() == name)
-        .map(|(_, value)| value.trim())
+/// The kind of file system that a folder is on; none where the system has no `/proc`.
+pub(crate) fn file_system(folder: &Path) -> Result<Option<String>> {
+    let folder = folder
+        .canonicalize()
+        .map_err(io(format!("find {}", folder.display())))?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    Ok(kind(&mounts, &folder))
+}
+
+/// The kind of the innermost mount that holds a folder: of those at one place, the last has hidden the others.
+fn kind(mounts: &str, folder: &Path) -> Option<String> {
+    let mounts = mounts.lines().filter_map(|line| {
+        let (place, rest) = line.split_once(" - ")?;
+        let place = place.split(' ').nth(4)?;
+        let kind = rest.split(' ').next()?;
+        folder.starts_with(place).then_some((place.len(), kind))
+    });
+    let innermost = mounts.max_by_key(|(length, _)| *length);
+    innermost.map(|(_, kind)| kind.to_owned())
 }
 
 /// What a program prints, on one line.
@@ -78,4 +94,21 @@ fn output(program: &str, args: &[&str]) -> Result<String> {
         )));
     }
     Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_on_the_innermost_and_newest_mount() {
+        let mounts = "21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
+            30 21 0:26 / /tmp rw - xfs /dev/sdb rw\n\
+            31 21 0:27 / /tmp rw,nosuid - tmpfs tmpfs rw\n\
+            32 21 0:28 / /tm rw - btrfs /dev/sdc rw\n";
+        let on = |folder: &str| kind(mounts, Path::new(folder));
+        assert_eq!(on("/tmp/brigade").as_deref(), Some("tmpfs"));
+        assert_eq!(on("/tmpfiles").as_deref(), Some("ext4"));
+        assert_eq!(kind("", Path::new("/tmp")), None);
+    }
 }

@@ -178,6 +178,15 @@ impl Section {
     }
 }
 
+/// All of one part's.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// What is to be known of all sections; markdown.
+    pub(crate) about: String,
+    /// What came out.
+    pub(crate) sections: Vec<Section>,
+}
+
 /// An axis of a plot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Axis {
@@ -209,6 +218,22 @@ pub(crate) struct Plot {
     pub(crate) y: Axis,
     /// The lines.
     pub(crate) lines: Vec<Line>,
+}
+
+/// A number as it is written, its thousands set apart.
+pub(crate) fn grouped(number: &str) -> String {
+    let (whole, rest) = number
+        .find('.')
+        .map_or((number, ""), |at| number.split_at(at));
+    let mut text = String::new();
+    for (at, digit) in whole.char_indices() {
+        let left = whole.len() - at;
+        if at > 0 && left.is_multiple_of(3) && digit.is_ascii_digit() && !text.ends_with('-') {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text + rest
 }
 
 #[cfg(test)]

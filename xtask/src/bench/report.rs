@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::machine;
-use super::measure::{Figure, Section};
+use super::measure::{Figure, Measured, Section};
 use super::plot;
 use crate::error::{Error, Result, io};
 use crate::say;
@@ -22,12 +22,15 @@ pub(crate) struct Report {
     begun: Timestamp,
     /// The command line that has made it.
     command: String,
+    /// What is to be known of all sections; markdown.
+    #[serde(default)]
+    about: String,
     machine: Vec<(String, String)>,
     sections: Vec<Section>,
 }
 
 impl Report {
-    /// A report of what was measured just now, by this process.
+    /// A report of what was measured just now, by this process, in a folder.
     ///
     /// # Errors
     /// When the machine can't be described.
@@ -35,15 +38,17 @@ impl Report {
         part: &str,
         begun: Timestamp,
         program: &Path,
-        sections: Vec<Section>,
+        folder: &Path,
+        measured: Measured,
     ) -> Result<Self> {
         let args: Vec<String> = std::env::args().skip(1).collect();
         Ok(Self {
             part: part.to_owned(),
             begun,
             command: format!("cargo xtask {}", args.join(" ")),
-            machine: machine::facts(program)?,
-            sections,
+            about: measured.about,
+            machine: machine::facts(program, folder)?,
+            sections: measured.sections,
         })
     }
 

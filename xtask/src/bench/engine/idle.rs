@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::home::Place;
-use super::process::used;
 use crate::bench::measure::{Bound, Figure, Section, Unit};
+use crate::bench::process::used;
 use crate::error::{Error, Result, io};
 use crate::say;
 

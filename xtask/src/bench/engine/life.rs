@@ -8,14 +8,14 @@ use futures::stream::FuturesUnordered;
 
 use super::disk::durable_files;
 use super::home::Place;
-use super::process::used;
-use super::swarm::Swarm;
+use super::swarm::{Pieces, Swarm};
 use crate::bench::measure::{Bound, Figure, Section, Unit};
+use crate::bench::process::used;
 use crate::error::Result;
 use crate::say;
 
 /// How many live at once.
-const AT_ONCE: u32 = 64;
+pub(super) const AT_ONCE: u32 = 64;
 /// How often both are measured, one after the other.
 const ROUNDS: u32 = 5;
 /// How long the disk is measured each time.
@@ -25,6 +25,9 @@ const WINDOW: Duration = Duration::from_secs(2);
 pub(super) const ROOMY: &str = "[limits]\nconcurrent = 100000\nqueue = 200000\n\n[notice]\ndesktop = false\n\n[daemon]\nlog = \"warn\"\n";
 
 /// Lives one after the other in several root sessions at once; gives how many a second.
+///
+/// # Errors
+/// When a session is not woken, or more than once for one.
 pub(super) async fn lives(swarm: &Swarm, count: u32) -> Result<f64> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let left = AtomicU32::new(count);
@@ -35,11 +38,13 @@ pub(super) async fn lives(swarm: &Swarm, count: u32) -> Result<f64> {
                 left.checked_sub(1)
             })
         };
+        let mut lived = 0;
         while next().is_ok() {
             let number = NUMBER.fetch_add(1, Ordering::SeqCst);
             let prompt = format!("Find out how tokens are refreshed, case {number}.");
-            swarm.delegate(&root, &prompt).await?;
-            swarm.woken(&root).await;
+            let id = swarm.delegate(&root, &prompt).await?;
+            lived += 1;
+            swarm.woken(&root, lived, &id).await?;
         }
         Ok(())
     };
@@ -48,7 +53,9 @@ pub(super) async fn lives(swarm: &Swarm, count: u32) -> Result<f64> {
     while let Some(done) = all.next().await {
         done?;
     }
-    Ok(f64::from(count) / begun.elapsed().as_secs_f64())
+    let took = begun.elapsed();
+    swarm.woken_once_each()?;
+    Ok(f64::from(count) / took.as_secs_f64())
 }
 
 /// The rate of whole lives beside that of the disk.
@@ -57,14 +64,15 @@ pub(super) async fn measure(count: u32, place: &Place) -> Result<Section> {
         "The whole life",
         format!(
             "{count} delegations, {AT_ONCE} at once, each from the call of `delegate` over run, result and notice to the \
-             waking that has been answered, on a host that answers at once. Beside it, in turns, the rate at which this \
+             waking that has been answered, on a host that answers at once; each wakes its session once, or the \
+             measuring fails. Beside it, in turns, the rate at which this \
              disk makes one file after the other durable (write, fsync, rename, fsync of the folder). Each life \
              makes one file and several commits durable."
         ),
     );
     let home = place.home(ROOMY)?;
     let daemon = home.daemon().await?;
-    let swarm = Swarm::connect(&home.dirs()?, &home.project()?).await?;
+    let swarm = Swarm::connect(&home.dirs()?, &home.project()?, Pieces::Joined).await?;
     lives(&swarm, AT_ONCE).await?;
     let pid = daemon.pid()?;
     let (mut disk, mut rates, mut times) = (Vec::new(), Vec::new(), Vec::new());
@@ -93,6 +101,7 @@ pub(super) async fn measure(count: u32, place: &Place) -> Result<Section> {
             .map(|figure| figure.bound(Bound::AtLeast(0.5))),
     ];
     section.figures.extend(figures.into_iter().flatten());
+    swarm.woken_once_each()?;
     drop(swarm);
     daemon.kill().await?;
     Ok(section)

@@ -6,10 +6,10 @@ use futures::StreamExt;
 
 use super::home::{Daemon, Home, Place};
 use super::life::ROOMY;
-use super::process::used;
-use super::requests::answers;
-use super::swarm::Swarm;
-use crate::bench::measure::{Axis, Bound, Figure, Line, Plot, Section, Spread, Unit};
+use super::requests::{TIMES, answers, figures, prompt};
+use super::swarm::{Pieces, Swarm};
+use crate::bench::measure::{Axis, Bound, Figure, Line, Plot, Section, Spread, Unit, grouped};
+use crate::bench::process::used;
 use crate::error::Result;
 use crate::say;
 
@@ -17,37 +17,45 @@ use crate::say;
 const OF_A_ROOT: usize = 20;
 /// How many calls of `delegate` are under way at once.
 const CALLS: usize = 32;
-/// How long nothing happens.
-const QUIET: Duration = Duration::from_secs(10);
-/// How many calls of `delegate` are measured one by one.
-const ONE_BY_ONE: usize = 50;
 /// What 10,000 may take, in bytes.
 const MOST_MEMORY: f64 = 150e6;
 
+/// When nothing happens, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quiet {
+    /// From the last one's being at work.
+    pub(super) after: Duration,
+    /// How long it is watched then.
+    pub(super) window: Duration,
+}
+
 /// A daemon on which this many work, held there.
-struct Crowd {
-    home: Home,
-    daemon: Daemon,
-    swarm: Swarm,
+pub(super) struct Crowd {
+    pub(super) home: Home,
+    pub(super) daemon: Daemon,
+    pub(super) swarm: Swarm,
+    /// The IDs.
+    pub(super) delegations: Vec<String>,
 }
 
 impl Crowd {
-    async fn gather(count: usize, place: &Place) -> Result<Self> {
+    pub(super) async fn gather(count: usize, pieces: Pieces, place: &Place) -> Result<Self> {
         let home = place.home(ROOMY)?;
         let daemon = home.daemon().await?;
-        let swarm = Swarm::connect(&home.dirs()?, &home.project()?).await?;
-        swarm.hold(true);
+        let swarm = Swarm::connect(&home.dirs()?, &home.project()?, pieces).await?;
+        swarm.hold();
         let roots: Vec<String> = (0..count.div_ceil(OF_A_ROOT))
             .map(|_| swarm.root())
             .collect();
         let mut calls = futures::stream::iter(0..count)
             .map(|n| {
                 let (swarm, root) = (&swarm, &roots[n / OF_A_ROOT]);
-                async move { swarm.delegate(root, &format!("Look into case {n}.")).await }
+                async move { swarm.delegate(root, &prompt(n)).await }
             })
             .buffer_unordered(CALLS);
+        let mut delegations = Vec::with_capacity(count);
         while let Some(called) = calls.next().await {
-            called?;
+            delegations.push(called?);
         }
         drop(calls);
         swarm.working(count).await?;
@@ -55,37 +63,43 @@ impl Crowd {
             home,
             daemon,
             swarm,
+            delegations,
         })
     }
 }
 
 /// Measures with each of these numbers at work.
-pub(super) async fn measure(counts: &[usize], place: &Place) -> Result<Section> {
+pub(super) async fn measure(counts: &[usize], quiet: Quiet, place: &Place) -> Result<Section> {
     let mut section = Section::new(
         "Many at once",
         format!(
             "So many delegations run at once, {OF_A_ROOT} of each root session, on a host that holds them. How long it \
-             took to have them all running, what the daemon's memory is then, its time on a processor while nothing \
-             happens for {} s, and how long answers take meanwhile: medians, and below them what all but one in a \
-             hundred stay under.",
-            QUIET.as_secs()
+             took to have them all running; the daemon's time on a processor, in percent of one core, and how often one of \
+             its threads was put on one, while nothing happens: for {} s, from {} s after the last was running; its \
+             memory at the end of that; then how long answers take, over all projects, and calls of `delegate`: medians \
+             of {TIMES} each, and their 99th percentiles.",
+            quiet.window.as_secs(),
+            quiet.after.as_secs()
         ),
     );
     let mut memory = Vec::new();
     for &count in counts {
         say(&format!("{count} at once"));
-        let column = format!("{} at once", grouped(count));
+        let column = format!("{} at once", grouped(&count.to_string()));
         let begun = Instant::now();
-        let crowd = Crowd::gather(count, place).await?;
+        let crowd = Crowd::gather(count, Pieces::Joined, place).await?;
         #[expect(clippy::cast_precision_loss, reason = "there are not so many")]
         let each = begun.elapsed().as_secs_f64() * 1e3 / count as f64;
         let pid = crowd.daemon.pid()?;
-        let before = used(pid)?;
-        tokio::time::sleep(QUIET).await;
-        let after = used(pid)?;
-        let cpu = after.since(&before).cpu.as_secs_f64() / QUIET.as_secs_f64() * 100.0;
-        #[expect(clippy::cast_precision_loss, reason = "memory is not so large")]
-        let resident = after.memory as f64;
+        // A run without a word for 30 s is asked after, again and again. What that costs is to be seen, so it is let
+        // come into its stride, and then watched for two of its periods. That is measured, and waits for nothing.
+        tokio::time::sleep(quiet.after).await;
+        let (before, begun) = (used(pid)?, Instant::now());
+        tokio::time::sleep(quiet.window).await;
+        let (after, watched) = (used(pid)?, begun.elapsed().as_secs_f64());
+        let spent = after.since(&before);
+        #[expect(clippy::cast_precision_loss, reason = "there are not so many")]
+        let (resident, switches) = (after.memory as f64, spent.switches as f64);
         let mut add = |figure: Option<Figure>| section.figures.extend(figure);
         add(Figure::new(
             "to have one running",
@@ -102,31 +116,28 @@ pub(super) async fn measure(counts: &[usize], place: &Place) -> Result<Section> 
             "processor, nothing happens",
             &column,
             Unit::Percent,
-            [cpu],
+            [spent.cpu.as_secs_f64() / watched * 100.0],
+        ));
+        add(Figure::new(
+            "context switches, nothing happens",
+            &column,
+            Unit::PerSecond,
+            [switches / watched],
         ));
         let client = crowd.home.client().await?;
-        let mut asked = answers(&client, &crowd.home.project()?).await?;
+        let asked = answers(&client).await?;
+        section.figures.extend(asked.figures(&column));
         let root = crowd.swarm.root();
         let mut calls = Vec::new();
-        for n in 0..ONE_BY_ONE {
+        for n in 0..TIMES {
+            let prompt = format!("And case {n}.");
             let begun = Instant::now();
-            crowd
-                .swarm
-                .delegate(&root, &format!("And case {n}."))
-                .await?;
+            crowd.swarm.delegate(&root, &prompt).await?;
             calls.push(begun.elapsed());
         }
-        asked.push(("`delegate`", calls));
-        for (what, times) in asked {
-            let spread = Spread::of_times(times.iter().copied());
-            add(Figure::times(what, &column, times));
-            add(Figure::new(
-                format!("{what}, all but one in 100"),
-                &column,
-                Unit::Ms,
-                spread.map(|spread| spread.p99),
-            ));
-        }
+        section
+            .figures
+            .extend(figures("`delegate`", &column, &calls));
         #[expect(clippy::cast_precision_loss, reason = "there are not so many")]
         memory.extend(Spread::of([resident / 1e6]).map(|spread| (count as f64, spread)));
         crowd.daemon.kill().await?;
@@ -148,72 +159,4 @@ pub(super) async fn measure(counts: &[usize], place: &Place) -> Result<Section> 
         }],
     });
     Ok(section)
-}
-
-/// A flood of events from a few children.
-pub(super) async fn flood(place: &Place) -> Result<Section> {
-    /// A million a minute.
-    const A_SECOND: u32 = 16_667;
-    const TICK: Duration = Duration::from_millis(10);
-    const WINDOW: Duration = Duration::from_secs(10);
-    const CHILDREN: usize = 20;
-    let mut section = Section::new(
-        "A flood of events",
-        format!(
-            "{CHILDREN} children stream text, a million pieces a minute in all, for {} s: as the bridge joins them (pieces \
-             that come while a batch is on its way are one event) and each as an event of its own.",
-            WINDOW.as_secs()
-        ),
-    );
-    for (column, joined) in [("joined", true), ("one by one", false)] {
-        say(&format!("a flood of events, {column}"));
-        let crowd = Crowd::gather(CHILDREN, place).await?;
-        let children = crowd.swarm.children();
-        let client = crowd.home.client().await?;
-        let directory = crowd.home.project()?;
-        let pid = crowd.daemon.pid()?;
-        let before = used(pid)?;
-        let pour = async {
-            let mut ticks = tokio::time::interval(TICK);
-            let pieces = (A_SECOND / 100) as usize / CHILDREN + 1;
-            let begun = Instant::now();
-            while begun.elapsed() < WINDOW {
-                ticks.tick().await;
-                for child in &children {
-                    if joined {
-                        crowd.swarm.delta(child, &"word ".repeat(pieces));
-                    } else {
-                        for _ in 0..pieces {
-                            crowd.swarm.delta(child, "word ");
-                        }
-                    }
-                }
-            }
-            begun.elapsed()
-        };
-        let (took, asked) = tokio::join!(pour, answers(&client, &directory));
-        let cpu = used(pid)?.since(&before).cpu;
-        let part = cpu.as_secs_f64() / took.as_secs_f64() * 100.0;
-        section
-            .figures
-            .extend(Figure::new("processor", column, Unit::Percent, [part]));
-        for (what, times) in asked? {
-            section.figures.extend(Figure::times(what, column, times));
-        }
-        crowd.daemon.kill().await?;
-    }
-    Ok(section)
-}
-
-/// A number with its thousands set apart.
-pub(super) fn grouped(number: usize) -> String {
-    let text = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in text.char_indices() {
-        if at > 0 && (text.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }

@@ -1,11 +1,10 @@
 //! `cargo xtask bench host`: in the real OpenCode, with the scripted model.
 //!
 //! Each contestant has a host and a home of its own. A round has every contestant do the same work once, in an
-//! order that is another in each round, so that whatever else the machine does meets all of them alike.
+//! order that is drawn anew each time, so that whatever else the machine does meets all of them alike.
 
 mod batch;
 mod contestant;
-mod memory;
 mod own_server;
 mod run;
 mod seen;
@@ -14,7 +13,11 @@ mod tables;
 
 use std::path::{Path, PathBuf};
 
-use super::measure::Section;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use super::measure::Measured as Part;
 use crate::error::{Result, io};
 use crate::say;
 use batch::{Batch, Pace, Setting};
@@ -40,6 +43,9 @@ pub(crate) struct Args {
     /// A further plugin that offers `delegate(prompt, agent)`, its file
     #[arg(long, value_name = "PATH")]
     plugin: Option<PathBuf>,
+    /// What the order of the contestants is drawn from; any, if nothing is said
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// How the model answers
     #[arg(long, value_enum, default_value_t = Model::Both)]
     model: Model,
@@ -83,6 +89,12 @@ impl Args {
         self.model.paces().iter().flat_map(of_pace).collect()
     }
 
+    /// Whether less is measured than the report is to have.
+    pub(crate) fn is_partial(&self) -> bool {
+        let lacks = |at_once: &u32| !self.at_once.contains(at_once);
+        self.model != Model::Both || tables::PROMISED.iter().any(lacks)
+    }
+
     fn most(&self) -> u32 {
         self.at_once.iter().copied().max().unwrap_or(1)
     }
@@ -92,7 +104,7 @@ impl Args {
 ///
 /// # Errors
 /// When a host does not come up, or does not do what is measured.
-pub(crate) async fn measure(args: &Args, program: &Path) -> Result<Vec<Section>> {
+pub(crate) async fn measure(args: &Args, program: &Path) -> Result<Part> {
     let program = program
         .canonicalize()
         .map_err(io(format!("find {}", program.display())))?;
@@ -100,16 +112,21 @@ pub(crate) async fn measure(args: &Args, program: &Path) -> Result<Vec<Section>>
         settings: args.settings(),
         ..Results::default()
     };
-    work(args, &program, &mut results).await?;
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let mut order = Order(StdRng::seed_from_u64(seed));
+    work(args, &program, &mut order, &mut results).await?;
     // The hosts are gone by now: they would only take memory from what is started.
-    let starts = start::measure(args.rounds, &program).await?;
+    let starts = start::measure(args.rounds, &program, &mut order).await?;
     let mut sections = results.sections()?;
     sections.extend(start::section(&starts));
-    Ok(sections)
+    Ok(Part {
+        about: about(args.most(), seed),
+        sections,
+    })
 }
 
 /// Has every contestant do the work, as many rounds as are asked for.
-async fn work(args: &Args, program: &Path, results: &mut Results) -> Result<()> {
+async fn work(args: &Args, program: &Path, order: &mut Order, results: &mut Results) -> Result<()> {
     let contestants = line_up(args, program).await?;
     results.contestants = contestants.iter().map(Contestant::label).collect();
     let mut numbers = 0..;
@@ -132,7 +149,7 @@ async fn work(args: &Args, program: &Path, results: &mut Results) -> Result<()> 
     for round in 0..args.rounds {
         for setting in &results.settings {
             let with_memory = setting.at_once == args.most();
-            for of in order(contestants.len(), round) {
+            for of in order.of(contestants.len()) {
                 let contestant = &contestants[of];
                 let measured = run::run(contestant, &next(setting), with_memory).await?;
                 say(&format!(
@@ -160,10 +177,31 @@ async fn work(args: &Args, program: &Path, results: &mut Results) -> Result<()> 
     Ok(())
 }
 
-/// Whose turn it is: each round another begins.
-fn order(contestants: usize, round: u32) -> impl Iterator<Item = usize> {
-    let first = usize::try_from(round).unwrap_or_default();
-    (0..contestants).map(move |index| (index + first) % contestants)
+/// Whose turn it is.
+struct Order(StdRng);
+
+impl Order {
+    /// All of so many, in an order that is drawn anew.
+    fn of(&mut self, contestants: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..contestants).collect();
+        order.shuffle(&mut self.0);
+        order
+    }
+}
+
+/// Where everything is measured: the sandboxes' place.
+pub(crate) fn folder() -> PathBuf {
+    PathBuf::from("/tmp")
+}
+
+/// What is to be known of all sections.
+fn about(most: u32, seed: u64) -> String {
+    format!(
+        "In the real OpenCode, with a scripted model. The hosts, the model, Brigade's daemon and what measures share the \
+         machine's cores. In each round the contestants have their turns in an order that is drawn (`--seed {seed}`). \
+         Brigade is configured to have {most} at work at once (`[limits] concurrent = {most}`): the product's default is \
+         8, by which more than that wait for their turn."
+    )
 }
 
 /// Starts everybody's host.

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::batch::{Batch, Pace, Setting};
 use super::contestant::{AGENT, Contestant};
-use super::memory::{Use, used};
 use super::run::LIMIT;
+use crate::bench::process::{self, Use};
 use crate::error::{Error, Result};
 
 /// What it uses when its first piece of work is done, and while the whole batch is at work.
@@ -72,5 +72,5 @@ async fn of_server(sandbox: &Sandbox) -> Result<Option<Use>> {
         .as_u64()
         .and_then(|pid| u32::try_from(pid).ok());
     let pid = pid.ok_or_else(|| Error::Wrong(format!("there is no server: {status}")))?;
-    used(pid)
+    process::memory(pid)
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::batch::Batch;
 use super::contestant::{AGENT, Contestant};
-use super::memory::{Use, used};
 use super::seen::{Piece, Seen};
+use crate::bench::process::{self, Use};
 use crate::error::{Error, Result};
 
 /// How long anything may take on a busy machine.
@@ -151,8 +151,12 @@ pub(super) async fn run(
 
 /// What the contestant's processes use now; none where the system does not tell.
 fn memory(contestant: &Contestant) -> Result<Option<Memory>> {
-    let host = used(contestant.serve.process().id())?;
-    let daemon = contestant.sandbox.daemon_pid().map(used).transpose()?;
+    let host = process::memory(contestant.serve.process().id())?;
+    let daemon = contestant
+        .sandbox
+        .daemon_pid()
+        .map(process::memory)
+        .transpose()?;
     Ok(host.map(|host| Memory {
         host,
         daemon: daemon.flatten(),

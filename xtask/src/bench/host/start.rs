@@ -6,8 +6,8 @@ use std::time::Duration;
 use brigade_testkit::opencode::Boot;
 use brigade_testkit::{Sandbox, Serve};
 
+use super::Order;
 use super::contestant::{Way, sandbox};
-use super::order;
 use crate::bench::measure::{Figure, Section, Unit};
 use crate::error::{Error, Result};
 use crate::say;
@@ -23,7 +23,7 @@ const WAYS: [&str; 3] = [
 type Round = [Boot; 3];
 
 /// Starts the host in every way, once a round.
-pub(super) async fn measure(rounds: u32, program: &Path) -> Result<Vec<Round>> {
+pub(super) async fn measure(rounds: u32, program: &Path, order: &mut Order) -> Result<Vec<Round>> {
     let bare = sandbox(&Way::Floor, program, 1).await?;
     let bridged = sandbox(&Way::Brigade, program, 1).await?;
     let homes = [&bare, &bridged, &bridged];
@@ -38,7 +38,7 @@ pub(super) async fn measure(rounds: u32, program: &Path) -> Result<Vec<Round>> {
             opened: Duration::ZERO,
         };
         let mut boots = [nothing; WAYS.len()];
-        for way in order(WAYS.len(), round) {
+        for way in order.of(WAYS.len()) {
             daemon(homes[way], way).await?;
             let serve = Serve::start(homes[way]).await?;
             boots[way] = serve.boot();

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::batch::{Pace, Setting};
 use super::contestant::{Label, Way};
-use super::memory::Use;
 use super::run::{Measured, Memory};
 use crate::bench::measure::{Axis, Bound, Figure, Line, Plot, Section, Spread, Unit};
+use crate::bench::process::Use;
 use crate::error::{Error, Result};
 
 /// How many at once the promises are made for.
-const PROMISED: [u32; 2] = [1, 20];
+pub(super) const PROMISED: [u32; 2] = [1, 20];
 
 /// A name for a part of what a process uses, and that part in bytes.
 type Kind = (&'static str, fn(&Use) -> u64);

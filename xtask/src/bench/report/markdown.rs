@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::bench::measure::{Bound, Figure, Section, Unit};
+use crate::bench::measure::{Bound, Figure, Section, Unit, grouped};
 
 /// Writes a report, compared with an earlier one.
 pub(super) fn write(report: &Report, earlier: Option<&Report>) -> String {
@@ -27,6 +27,9 @@ pub(super) fn write(report: &Report, earlier: Option<&Report>) -> String {
             ))
         ),
     );
+    if !report.about.is_empty() {
+        line(&mut page, &report.about);
+    }
     table(
         &mut page,
         &["", ""],
@@ -183,22 +186,6 @@ fn bare(value: f64, unit: Unit) -> String {
     grouped(&format!("{value:.digits$}"))
 }
 
-/// Thousands are set apart.
-fn grouped(number: &str) -> String {
-    let (whole, rest) = number
-        .find('.')
-        .map_or((number, ""), |at| number.split_at(at));
-    let mut text = String::new();
-    for (at, digit) in whole.char_indices() {
-        let left = whole.len() - at;
-        if at > 0 && left.is_multiple_of(3) && digit.is_ascii_digit() && !text.ends_with('-') {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text + rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +220,7 @@ mod tests {
             part: "engine".to_owned(),
             begun: "2026-01-02T03:04:05Z".parse().unwrap(),
             command: "cargo xtask bench engine".to_owned(),
+            about: "The host is simulated.".to_owned(),
             machine: vec![("Commit".to_owned(), "abcdef".to_owned())],
             sections: vec![section],
         }
