@@ -138,7 +138,7 @@ impl Host {
         tokio::spawn(async move {
             while let Some(event) = stream.next().await {
                 // Before the first run and after the last nobody listens.
-                let _nobody = sender.send(Signal::Event(event));
+                let _nobody = sender.send(Signal::Event(Box::new(event)));
             }
         });
         let parent = match parent {

@@ -57,7 +57,7 @@ pub struct RunSpec {
 #[derive(Debug, Clone)]
 pub enum Signal {
     /// An event.
-    Event(HostEvent),
+    Event(Box<HostEvent>),
     /// The connection to the host is lost. By itself no proof of anything.
     Disconnected,
     /// The connection is back, and events may have been missed.

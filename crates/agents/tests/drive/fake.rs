@@ -254,7 +254,7 @@ impl Host {
             all[key] = value.clone();
         }
         let event = HostEvent::parse(json!({"type": kind, "properties": all})).unwrap();
-        self.signal(Signal::Event(event)).await;
+        self.signal(Signal::Event(Box::new(event))).await;
     }
 
     pub(crate) async fn busy(&self, child: &str) {

@@ -285,7 +285,8 @@ impl Engine {
             .entry(id)
             .ok_or_else(|| DispatchError::NotActive(id.clone()))?;
         let engine = self.clone();
-        let step = async move { engine.step(&entry, &command, along).await };
+        // Boxed, since the runtime moves what it is given several times.
+        let step = Box::pin(async move { engine.step(&entry, &command, along).await });
         match self.0.tasks.spawn(step).await {
             Ok(result) => result,
             Err(error) => {

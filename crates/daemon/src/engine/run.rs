@@ -58,7 +58,8 @@ enum Prepared {
 impl Engine {
     /// Drives one attempt. Returns when it has ended, was interrupted, or is fenced off.
     pub(super) async fn run(&self, entry: Arc<Entry>, attempt: Attempt, fresh: bool) {
-        let record = entry.record().await;
+        // Boxed, since its place in the future would be kept for as long as the run lasts.
+        let record = Box::new(entry.record().await);
         if record.attempt != attempt || !record.holds_slot() {
             return;
         }

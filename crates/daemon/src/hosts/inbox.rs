@@ -59,7 +59,7 @@ impl Hub {
                 tracing::debug!(%session, process = %connection.process, "an earlier attempt's host still speaks of its child");
                 return;
             }
-            if route.send(RunSignal::Event(event)).await.is_err() {
+            if route.send(RunSignal::Event(Box::new(event))).await.is_err() {
                 lock(&self.state).routes.remove(&session);
             }
             return;

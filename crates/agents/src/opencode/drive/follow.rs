@@ -54,10 +54,10 @@ impl Driver {
         };
         self.stop.mark_changed();
         loop {
-            while let Some(ask) = self.asks.pop_front() {
-                self.refuse(ask).await?;
-            }
             // What is done now and then is boxed: very many runs wait here for long.
+            while let Some(ask) = self.asks.pop_front() {
+                Box::pin(self.refuse(ask)).await?;
+            }
             if std::mem::take(&mut self.missed) {
                 Box::pin(self.catch_up(child)).await?;
                 self.behind = true;

@@ -117,7 +117,7 @@ impl Driver {
                 Ok(())
             }
             Some(Signal::Event(event)) => {
-                self.on_event(event);
+                self.on_event(*event);
                 Ok(())
             }
         }

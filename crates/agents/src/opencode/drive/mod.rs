@@ -34,20 +34,23 @@ use super::types::PromptBody;
 /// from the run. `stop` is set when the run is to be stopped; the intent is then recorded already. Time is
 /// tokio's, which stands still while the machine sleeps. `messages` counts what was sent to the run beyond its
 /// prompt; each is put to the child in its order, once.
-pub async fn drive(
+pub fn drive(
     spec: RunSpec,
     transport: Arc<dyn Transport>,
     signals: mpsc::Receiver<Signal>,
     stop: watch::Receiver<Option<StopCause>>,
     messages: watch::Receiver<u32>,
     log: Arc<dyn RunLog>,
-) -> DriveOutcome {
+) -> impl Future<Output = DriveOutcome> + Send {
+    // Outside the future, which would hold what it is given a second time.
     let mut driver = Driver::new(spec, transport, signals, stop, messages, log);
-    let mut exit = match driver.run().await {
-        Ok(exit) | Err(exit) => exit,
-    };
-    driver.keep_what_was_said(&mut exit);
-    driver.outcome(exit)
+    async move {
+        let mut exit = match driver.run().await {
+            Ok(exit) | Err(exit) => exit,
+        };
+        driver.keep_what_was_said(&mut exit);
+        driver.outcome(exit)
+    }
 }
 
 /// Why the driver leaves.
@@ -211,7 +214,7 @@ impl Driver {
         {
             while let Ok(signal) = self.signals.try_recv() {
                 if let Signal::Event(event) = signal {
-                    self.on_event(event);
+                    self.on_event(*event);
                 }
             }
             self.observer.partial().clone_into(answer);
