@@ -10,6 +10,7 @@ use brigade_core::permission::Rule;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::message::Message;
 use super::shared::Inquiries;
@@ -33,6 +34,8 @@ const PAGE: usize = 30;
 pub struct Api {
     transport: Arc<dyn Transport>,
     directory: String,
+    /// An answer about all sessions is as good as a new one if it was asked for after this.
+    since: Option<Instant>,
 }
 
 impl fmt::Debug for Api {
@@ -49,7 +52,15 @@ impl Api {
         Self {
             transport,
             directory: directory.into(),
+            since: None,
         }
+    }
+
+    /// The same where an answer about all sessions will do that somebody else has asked for after this time.
+    #[must_use]
+    pub fn as_of(self, since: Instant) -> Self {
+        let since = Some(since);
+        Self { since, ..self }
     }
 
     /// Makes a child session; for the shell, which is no session, a root one.
@@ -290,7 +301,7 @@ impl Api {
     /// [`ApiError`].
     pub async fn status(&self, session: &SessionId) -> Result<Status, ApiError> {
         let shared = self.shared();
-        let statuses = shared.statuses.ask(self.statuses()).await?;
+        let statuses = shared.statuses.ask(self.since, self.statuses()).await?;
         let status = statuses.get(session.as_str());
         Ok(status.cloned().unwrap_or(Status::Idle))
     }
@@ -301,7 +312,7 @@ impl Api {
     /// [`ApiError`].
     pub async fn permissions(&self) -> Result<Arc<Vec<Ask>>, ApiError> {
         let asks = self.typed(Method::Get, "/permission".to_owned(), None);
-        self.shared().permissions.ask(asks).await
+        self.shared().permissions.ask(self.since, asks).await
     }
 
     /// Questions that await an answer in this directory.
@@ -310,7 +321,7 @@ impl Api {
     /// [`ApiError`].
     pub async fn questions(&self) -> Result<Arc<Vec<Ask>>, ApiError> {
         let asks = self.typed(Method::Get, "/question".to_owned(), None);
-        self.shared().questions.ask(asks).await
+        self.shared().questions.ask(self.since, asks).await
     }
 
     fn shared(&self) -> Arc<Inquiries> {

@@ -13,7 +13,7 @@ use brigade_os::process::ProcessId;
 use brigade_store::Along;
 use tokio::sync::mpsc;
 
-use super::child_rules::{has_more, held_shell, with_denies};
+use super::child_rules::{has_more, with_denies};
 use super::run_log::{Log, absorb};
 use super::{Engine, Entry, RETRY};
 use crate::failpoint;
@@ -107,6 +107,8 @@ impl Engine {
             }
         };
         lock(&entry.live).progress.model = model.as_ref().map(ToString::to_string);
+        let mut shared_rules: Arc<[Rule]> = rules.as_slice().into();
+        self.0.rules.share(&mut shared_rules);
         let (signals, receiver) = mpsc::channel(SIGNALS);
         let log = Arc::new(Log {
             engine: self.clone(),
@@ -119,7 +121,8 @@ impl Engine {
             disposals: self.hub().disposals(&process, record.spec.workplace()),
             signals: signals.clone(),
             child: Mutex::new(None),
-            shell: held_shell(record.spec.worktree.is_some(), &rules),
+            rules: shared_rules,
+            writes: record.spec.worktree.is_some(),
         });
         let setup = Box::pin(self.setup_of(&record)).await;
         let spec = run_spec(&record, rules, model, base_ms, fresh, setup.as_deref());

@@ -8,6 +8,7 @@ use brigade_agents::opencode::{
 };
 use brigade_core::delegation::{Command, Event, StopCause};
 use brigade_core::id::{Attempt, SessionId};
+use brigade_core::permission::Rule;
 use brigade_core::text::line::one_line;
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::ShellRule;
@@ -17,6 +18,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::child_rules::held_shell;
 use super::run::wait_gone;
 use super::{Engine, Entry, RETRY};
 use crate::failpoint;
@@ -54,7 +56,10 @@ pub(super) struct Log {
     pub(super) saved: Mutex<Option<Instant>>,
     pub(super) signals: mpsc::Sender<Signal>,
     pub(super) child: Mutex<Option<String>>,
-    pub(super) shell: Option<Vec<ShellRule>>,
+    /// The child's rules, which it shares with all that have the same.
+    pub(super) rules: Arc<[Rule]>,
+    /// Whether the child writes in a worktree.
+    pub(super) writes: bool,
 }
 
 impl Log {
@@ -76,8 +81,13 @@ impl Log {
         if let Some(child) = lock(&self.child).as_deref() {
             self.engine
                 .hub()
-                .watch(connection, child, self.shell.as_deref());
+                .watch(connection, child, self.shell().as_deref());
         }
+    }
+
+    /// What the bridge is to hold the child's shell to.
+    fn shell(&self) -> Option<Vec<ShellRule>> {
+        held_shell(self.writes, &self.rules)
     }
 
     pub(super) fn unwatch(&self) {
@@ -140,7 +150,7 @@ impl RunLog for Log {
             if let Some(connection) = self.engine.hub().of_process(&self.process) {
                 self.engine
                     .hub()
-                    .watch(&connection, session.as_str(), self.shell.as_deref());
+                    .watch(&connection, session.as_str(), self.shell().as_deref());
             }
         }
         .boxed()

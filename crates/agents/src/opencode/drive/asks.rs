@@ -1,15 +1,19 @@
 //! Permissions and questions that arise in the background: nobody can be asked, so they are refused at once.
 
+use std::time::Duration;
+
 use brigade_core::id::SessionId;
+use tokio::time::Instant;
 
 use super::{Driver, Exit, OpenAsk};
 use crate::opencode::report::Refusal;
 use crate::opencode::types::{ApiError, Status};
 
 impl Driver {
-    /// Reads what events may have told meanwhile: status, open asks.
-    pub(super) async fn catch_up(&mut self, child: &SessionId) -> Result<(), Exit> {
-        let status = self.status_of(child).await?;
+    /// Reads what events may have told meanwhile: status, open asks. An answer may be as old as this, if it is newer
+    /// than what was heard last.
+    pub(super) async fn catch_up(&mut self, child: &SessionId, age: Duration) -> Result<(), Exit> {
+        let status = self.status_as_of(child, age).await?;
         match status {
             Status::Idle => self.observer.resync(true, None),
             Status::Busy => self.observer.resync(false, None),
@@ -17,8 +21,9 @@ impl Driver {
                 self.observer.resync(false, Some((message, next_ms)));
             }
         }
+        let since = self.since(age);
         let permissions = self
-            .ask(|api| async move { api.permissions().await })
+            .ask(|api| async move { api.as_of(since).permissions().await })
             .await?;
         let permissions = permissions.unwrap_or_else(|error| self.unread(&error));
         for ask in permissions
@@ -31,7 +36,9 @@ impl Driver {
                 patterns: ask.patterns.clone(),
             });
         }
-        let questions = self.ask(|api| async move { api.questions().await }).await?;
+        let questions = self
+            .ask(|api| async move { api.as_of(since).questions().await })
+            .await?;
         let questions = questions.unwrap_or_else(|error| self.unread(&error));
         for ask in questions.iter().filter(|ask| ask.session == child.as_str()) {
             self.note_ask(OpenAsk::Question {
@@ -43,6 +50,12 @@ impl Driver {
             self.refuse(ask).await?;
         }
         Ok(())
+    }
+
+    /// Since when an answer counts that may be as old as this.
+    pub(super) fn since(&self, age: Duration) -> Instant {
+        let now = Instant::now();
+        now.checked_sub(age).unwrap_or(now).max(self.heard)
     }
 
     /// Open asks are found by their events as well; a host that cannot list them is no reason to give up a run.

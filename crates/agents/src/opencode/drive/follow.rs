@@ -16,6 +16,8 @@ use crate::opencode::types::Status;
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 /// After this long without a word the session's status is asked for: an event may have been lost.
 const QUIET: Duration = Duration::from_secs(30);
+/// How old an answer may be to one that has heard nothing for so long.
+const FRESH: Duration = Duration::from_secs(5);
 /// A prompt that the host accepted and never stored is given up after this long: it may have to install things
 /// first.
 const START_LIMIT: Duration = Duration::from_secs(300);
@@ -59,7 +61,7 @@ impl Driver {
                 Box::pin(self.refuse(ask)).await?;
             }
             if std::mem::take(&mut self.missed) {
-                Box::pin(self.catch_up(child)).await?;
+                Box::pin(self.catch_up(child, Duration::ZERO)).await?;
                 self.behind = true;
                 Box::pin(self.check(child, &mut timers, false)).await?;
                 continue;
@@ -146,7 +148,7 @@ impl Driver {
             Due::Quiet => {
                 timers.probed = Instant::now();
                 if self.connected {
-                    self.catch_up(child).await?;
+                    self.catch_up(child, FRESH).await?;
                     if self.observer.is_idle() {
                         self.check(child, timers, false).await?;
                     }
@@ -155,7 +157,7 @@ impl Driver {
             }
             Due::Stall(limit_ms) => {
                 // Its end may have been missed.
-                self.catch_up(child).await?;
+                self.catch_up(child, Duration::ZERO).await?;
                 self.check(child, timers, false).await?;
                 if self.can_stall()
                     && self.heard + Duration::from_millis(limit_ms) <= Instant::now()

@@ -312,10 +312,19 @@ impl Driver {
     }
 
     pub(super) async fn status_of(&mut self, session: &SessionId) -> Result<Status, Exit> {
+        self.status_as_of(session, Duration::ZERO).await
+    }
+
+    /// The same where an answer will do that is no older than this, and newer than what was heard last.
+    pub(super) async fn status_as_of(
+        &mut self,
+        session: &SessionId,
+        age: Duration,
+    ) -> Result<Status, Exit> {
         loop {
-            let told = self.observer.idles();
+            let (told, since) = (self.observer.idles(), self.since(age));
             let answer = self
-                .ask(|api| async move { api.status(session).await })
+                .ask(|api| async move { api.as_of(since).status(session).await })
                 .await?;
             let status = answer.map_err(|error| refused_child(&error))?;
             // An end that was told meanwhile may be newer than the answer, and is not told again.
