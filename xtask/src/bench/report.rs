@@ -74,9 +74,8 @@ impl Report {
         for (section, figure) in self.figures() {
             if figure.is_met() == Some(false) {
                 say(&format!(
-                    "not as promised: {section}: {}, {}: {}",
-                    figure.row,
-                    figure.column,
+                    "not as promised: {}: {}",
+                    markdown::named(section, figure),
                     markdown::median(figure)
                 ));
             }

@@ -79,6 +79,14 @@ fn table(page: &mut String, head: &[&str], rows: impl IntoIterator<Item = Vec<St
     page.push('\n');
 }
 
+/// A figure's place in words.
+pub(super) fn named(section: &str, figure: &Figure) -> String {
+    match figure.column.as_str() {
+        "" => format!("{section}: {}", figure.row),
+        column => format!("{section}: {}, {column}", figure.row),
+    }
+}
+
 /// What is promised, and whether it is so.
 fn promises(page: &mut String, report: &Report) {
     let rows: Vec<Vec<String>> = report
@@ -93,7 +101,7 @@ fn promises(page: &mut String, report: &Report) {
                 false => "**no**",
             };
             Some(vec![
-                format!("{section}: {}, {}", figure.row, figure.column),
+                named(section, figure),
                 wanted,
                 median(figure),
                 met.to_owned(),
