@@ -7,7 +7,6 @@ mod post;
 mod sessions;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use brigade_client::{Client, StartPolicy};
@@ -25,7 +24,7 @@ use super::failed;
 use crate::error::{Error, Result};
 use host::Inner;
 pub(super) use post::Pieces;
-use sessions::now_ms;
+use sessions::{Message, now_ms};
 
 /// How long anything that is bound to happen may take on a busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
@@ -35,7 +34,6 @@ pub(super) struct Swarm {
     host: Arc<Inner>,
     client: Client,
     connection: String,
-    delegated: AtomicU32,
 }
 
 impl Swarm {
@@ -83,15 +81,24 @@ impl Swarm {
             host,
             client,
             connection,
-            delegated: AtomicU32::new(0),
         })
     }
 
-    /// A new root session.
+    /// A new root session, in which a person has asked for something.
     pub(super) fn root(&self) -> String {
         let mut state = self.host.state();
         let info = state.create(&self.host.directory, &json!({"title": "root"}));
-        info["id"].as_str().unwrap_or_default().to_owned()
+        let root = info["id"].as_str().unwrap_or_default().to_owned();
+        let asked = state.new_id("msg");
+        let info = json!({"id": asked, "role": "user", "sessionID": root, "agent": "build",
+            "model": {"providerID": "scripted", "modelID": "main"}, "time": {"created": now_ms()}});
+        if let Some(session) = state.sessions.get_mut(&root) {
+            session.messages.push(Message {
+                info,
+                parts: Vec::new(),
+            });
+        }
+        root
     }
 
     /// Calls `delegate` in a root session, as its model would; gives the delegation's ID.
@@ -110,7 +117,9 @@ impl Swarm {
         };
         let answer = self.client.tool_delegate(&call).await.map_err(failed)?;
         self.host.touch(root, Activity::Idle);
-        self.delegated.fetch_add(1, Ordering::SeqCst);
+        if let Some(root) = self.host.state().sessions.get_mut(root) {
+            root.delegated += 1;
+        }
         let id = answer.title.split(" · ").nth(1).map(str::to_owned);
         id.ok_or_else(|| Error::Wrong(format!("delegate: {}", answer.output)))
     }
@@ -147,23 +156,31 @@ impl Swarm {
         }
     }
 
-    /// Looks whether there was one waking for each delegation, in all.
+    /// Looks whether every session was woken once for each delegation of its own.
     ///
     /// # Errors
-    /// When there was not.
+    /// When one was not.
     pub(super) fn woken_once_each(&self) -> Result<()> {
-        let delegated = self.delegated.load(Ordering::SeqCst);
         let state = self.host.state();
-        let woken = state
-            .sessions
-            .values()
-            .map(|session| *session.woken.borrow());
-        let woken: u32 = woken.sum();
-        if woken == delegated {
+        let wrong = state.sessions.iter().filter(|(_, session)| {
+            !session.is_child() && *session.woken.borrow() != session.delegated
+        });
+        let wrong: Vec<String> = wrong
+            .map(|(id, session)| {
+                format!(
+                    "{id} {} times for {}",
+                    *session.woken.borrow(),
+                    session.delegated
+                )
+            })
+            .collect();
+        if wrong.is_empty() {
             return Ok(());
         }
         Err(Error::Wrong(format!(
-            "there were {woken} wakings for {delegated} delegations, each alone in its batch"
+            "{} sessions were not woken once for each delegation, each alone in its batch: {}",
+            wrong.len(),
+            wrong.join(", ")
         )))
     }
 

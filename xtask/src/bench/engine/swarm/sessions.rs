@@ -24,6 +24,8 @@ pub(super) struct Session {
     children: Vec<String>,
     /// The message that is being answered.
     pub(super) busy: Option<String>,
+    /// How many delegations it has called for.
+    pub(super) delegated: u32,
     /// How many wakings have been answered.
     pub(super) woken: Arc<watch::Sender<u32>>,
 }
@@ -70,6 +72,7 @@ impl State {
             messages: Vec::new(),
             children: Vec::new(),
             busy: None,
+            delegated: 0,
             woken: Arc::default(),
         };
         self.sessions.insert(id, session);
@@ -94,7 +97,8 @@ impl State {
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             match name {
                 "before" => return Some((400, json!({"_tag": "BadRequest"}))),
-                "limit" => limit = value.parse().unwrap_or(usize::MAX),
+                // None at all is all of them, as with the real host.
+                "limit" => limit = value.parse().ok().filter(|n| *n > 0).unwrap_or(usize::MAX),
                 _ => {}
             }
         }
