@@ -20,21 +20,24 @@ impl Clock for Wall {
     }
 }
 
-/// Leaves a delegation that was under way in a process which is gone, with a text so far.
-pub(crate) fn leave_one_under_way(home: &Home, text: &str) {
+/// The store's places in this home.
+fn paths(home: &Home) -> StorePaths {
     let data = home.path().join(".local/share");
     std::fs::create_dir_all(data.join("brigade")).unwrap();
     let artifacts = data.join("opencode/delegations");
-    let paths = StorePaths {
+    StorePaths {
         db: data.join("brigade/brigade.db"),
         predecessor: artifacts.clone(),
         artifacts,
-    };
+    }
+}
+
+/// What is asked for in this home's project.
+fn spec(home: &Home, id: &str, prompt: &str) -> Spec {
     let directory = home.path().join("project").canonicalize().unwrap();
     let directory = directory.to_str().unwrap().to_owned();
-    let now = Timestamp::now();
-    let spec = Spec {
-        id: "brave-amber-otter".parse().unwrap(),
+    Spec {
+        id: id.parse().unwrap(),
         project: ProjectId::from_path(&directory),
         directory,
         parent: "ses_1".parse().unwrap(),
@@ -45,22 +48,31 @@ pub(crate) fn leave_one_under_way(home: &Home, text: &str) {
         caller: None,
         agent: "explore".into(),
         model: None,
-        prompt: "Look.".into(),
+        prompt: prompt.into(),
         ask_title: true,
         access: Access::default(),
-        registered_at: now,
+        registered_at: Timestamp::now(),
         max_run_ms: None,
         stall_ms: None,
         max_attempts: 3,
         continues: None,
         retries: None,
         worktree: None,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .unwrap();
-    runtime.block_on(async {
+        .unwrap()
+}
+
+/// Leaves a delegation that was under way in a process which is gone, with a text so far.
+pub(crate) fn leave_one_under_way(home: &Home, text: &str) {
+    let (paths, now) = (paths(home), Timestamp::now());
+    let spec = spec(home, "brave-amber-otter", "Look.");
+    runtime().block_on(async {
         let store = Store::open(&paths, Arc::new(Wall)).unwrap();
         let Registration::New(row) = store.register(spec.clone(), now).await.unwrap() else {
             panic!("it is new");
@@ -187,4 +199,31 @@ fn what_it_used_is_shown_listed_and_summed() {
     let said = home.run(&["stats", "--plot", "--by", "agent"]);
     assert!(said.out.contains("explore  $1.50  █"), "{said:?}");
     assert_eq!(home.run(&["list", "--since", "yesterday"]).code, 2);
+}
+
+#[test]
+fn a_screen_has_a_hundred_and_says_how_many_more_there_are() {
+    let home = Home::new();
+    runtime().block_on(async {
+        let store = Store::open(&paths(&home), Arc::new(Wall)).unwrap();
+        for n in 0..103_u8 {
+            let letter = |n: u8| char::from(b'a' + n);
+            let id = format!("brave-amber-{}{}", letter(n / 26), letter(n % 26));
+            let spec = spec(&home, &id, &format!("Look at {n}."));
+            let registered = store.register(spec, Timestamp::now()).await.unwrap();
+            assert!(matches!(registered, Registration::New(_)), "{registered:?}");
+        }
+        store.close().await;
+    });
+    let rows = |said: &str| said.matches("brave-amber-").count();
+    let said = home.run(&["list"]);
+    assert_eq!((said.code, rows(&said.out)), (0, 100), "{said:?}");
+    assert!(said.out.contains("3 more not shown"), "{said:?}");
+    // Whoever asks for more is given it, and a program is not on a screen.
+    let said = home.run(&["list", "--limit", "102"]);
+    assert_eq!((said.code, rows(&said.out)), (0, 102), "{said:?}");
+    let said = home.run(&["list", "--json"]);
+    let listing: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(listing["delegations"].as_array().unwrap().len(), 103);
+    assert_eq!(listing["more"], 0);
 }

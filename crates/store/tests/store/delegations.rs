@@ -6,7 +6,7 @@ use brigade_store::{
     Along, Change, CommitError, Found, ListFilter, Listed, Progress, Registration, Wake,
 };
 
-use crate::common::{Fixture, at, id, open, project, session, spec, word};
+use crate::common::{Fixture, Life, at, id, open, project, session, spec, word};
 
 #[tokio::test]
 async fn a_registration_is_on_file_with_its_event() {
@@ -256,6 +256,36 @@ async fn progress_belongs_to_its_attempt_and_stops_with_the_decision() {
     // What had streamed is what there is.
     let text = fixture.store.text(life.id()).await.unwrap();
     assert_eq!(text.as_deref(), Some("so far"));
+}
+
+#[tokio::test]
+async fn what_a_run_has_done_is_stored_with_its_end_or_not_at_all() {
+    let fixture = Fixture::new();
+    let mut life = fixture.register(spec("a-b-c", "ses_1", "one")).await;
+    life.run(&fixture.store).await;
+    let decision = |life: &Life, tool_calls| {
+        let mut decision = life.decision(RunEnd::Answered, "# T");
+        decision.along.progress = Some(Progress {
+            tool_calls,
+            ..Progress::default()
+        });
+        decision
+    };
+    let done = async || {
+        let row = fixture.store.get(&id("a-b-c")).await.unwrap().unwrap();
+        row.progress.tool_calls
+    };
+    let mut stale = decision(&life, 9);
+    stale.expect_version += 1;
+    assert_eq!(
+        fixture.store.commit(stale).await,
+        Err(CommitError::Stale(id("a-b-c")))
+    );
+    assert_eq!(done().await, 0);
+    life.commit(&fixture.store, decision(&life, 3))
+        .await
+        .unwrap();
+    assert_eq!(done().await, 3);
 }
 
 #[tokio::test]

@@ -143,6 +143,27 @@ async fn a_waking_is_due_until_it_is_done() {
 }
 
 #[tokio::test]
+async fn a_notice_plans_the_wakings_that_it_answers_for_or_nothing() {
+    let (fixture, first, second) = two(Wake::All).await;
+    let store = &fixture.store;
+    let send = |message: &str| {
+        let wakes = vec![second.clone()];
+        store.sending_notice(&first, message.into(), "prompt".into(), "1:1".into(), wakes)
+    };
+    let message = async || {
+        let wakes = store.outbox(&session("ses_1")).await.unwrap().1;
+        assert_eq!(wakes.len(), 1);
+        wakes[0].message.clone()
+    };
+    assert_eq!(message().await, None);
+    assert!(send("msg_1").await.unwrap());
+    assert_eq!(message().await.as_deref(), Some("msg_1"));
+    // It is under way: this one is not sent, and is to wake nobody.
+    assert!(!send("msg_2").await.unwrap());
+    assert_eq!(message().await.as_deref(), Some("msg_1"));
+}
+
+#[tokio::test]
 async fn parents_with_anything_waiting_are_known_and_a_gone_one_waits_for_nothing() {
     let (fixture, first, second) = two(Wake::All).await;
     let store = &fixture.store;
@@ -166,6 +187,12 @@ async fn parents_with_anything_waiting_are_known_and_a_gone_one_waits_for_nothin
     );
     assert_eq!(store.parent_gone(&session("ses_1")).await.unwrap(), []);
     assert_eq!(parents().await, [session("ses_2")]);
+    // Who delivers is told what it has to forget.
+    assert_eq!(
+        store.parent_gone(&session("ses_2")).await.unwrap(),
+        [id("x-y-z")]
+    );
+    assert!(parents().await.is_empty());
 }
 
 #[tokio::test]
