@@ -192,18 +192,22 @@ impl Swarm {
     /// Waits until this many children work.
     ///
     /// # Errors
-    /// When they don't for too long.
+    /// When no further one begins for too long.
     pub(super) async fn working(&self, count: usize) -> Result<()> {
         let mut working = self.host.working.subscribe();
-        let enough = timeout(LIMIT, working.wait_for(|now| *now >= count)).await;
-        if let Ok(enough) = enough {
-            return enough.map(drop).map_err(failed);
+        loop {
+            let now = *working.borrow_and_update();
+            if now >= count {
+                return Ok(());
+            }
+            let Ok(more) = timeout(LIMIT, working.changed()).await else {
+                return Err(Error::Wrong(format!(
+                    "{now} children of {count} were working, and no other one began within {} s",
+                    LIMIT.as_secs()
+                )));
+            };
+            more.map_err(failed)?;
         }
-        Err(Error::Wrong(format!(
-            "only {} children of {count} were working {} s after the last was delegated",
-            *self.host.working.borrow(),
-            LIMIT.as_secs()
-        )))
     }
 
     /// Has a child stream a piece of text.
