@@ -172,7 +172,7 @@ async fn a_stale_change_is_refused_whole() {
     );
 }
 
-impl crate::common::Life {
+impl Life {
     /// A change that the state machine would not make.
     fn change_anyway(&self) -> Change {
         Change {
