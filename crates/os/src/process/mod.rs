@@ -318,13 +318,21 @@ mod tests {
     }
 
     #[cfg(target_os = "linux")]
-    #[test]
-    fn a_marked_process_is_found_until_it_ends() {
+    #[tokio::test]
+    async fn a_marked_process_is_found_until_it_ends() {
         let mut child = Command::new("cat")
             .env("BRIGADE_TEST_MARK", "otter=1")
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        // `spawn` returns while the system still lays out the new program's environment: its first words tell
+        // that it is there.
+        let mut line = String::new();
+        let into = child.stdin.as_mut().unwrap();
+        io::Write::write_all(into, b"up\n").unwrap();
+        let out = child.stdout.take().unwrap();
+        io::BufRead::read_line(&mut io::BufReader::new(out), &mut line).unwrap();
         let id = ProcessId::of(child.id()).unwrap();
         let own = || {
             marked("BRIGADE_TEST_MARK")
@@ -342,6 +350,8 @@ mod tests {
         );
         assert_eq!(id.variable("BRIGADE_TEST"), None);
         child.kill().unwrap();
+        // It is killed once it is scheduled, and not when the signal is sent.
+        id.wait_exit().await.unwrap();
         assert_eq!(own(), None);
         assert_eq!(id.variable("BRIGADE_TEST_MARK"), None);
         child.wait().unwrap();
