@@ -199,6 +199,17 @@ async fn an_offer_to_a_deleted_session_waits_for_nothing() {
 }
 
 #[tokio::test]
+async fn an_offer_to_a_session_that_was_deleted_unheard_waits_for_nothing() {
+    let (rig, _host, root, _) = orphaned().await;
+    let deaf = rig.host("c").await;
+    deaf.offline().await.unwrap();
+    rig.kill().await;
+    deaf.deletes(&root);
+    rig.start().await;
+    rig.settled().await;
+}
+
+#[tokio::test]
 async fn an_offer_whose_bridge_forgot_that_it_was_used_is_found_in_the_session() {
     let (rig, host, root, id) = orphaned().await;
     host.mute(true);
