@@ -224,35 +224,41 @@ impl Store {
             .await
     }
 
-    /// Records the intent to send a notice in this message, which is to answer for these wakings too; or that a bridge
-    /// has put it there. False, and nothing recorded, where the notice is none that may be sent.
+    /// Records the intent to send these notices in this message, which is to answer for these wakings too; or that a
+    /// bridge has put them there. Gives those that may be sent; where there are none, nothing is recorded.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn sending_notice(
+    pub async fn sending_notices(
         &self,
-        id: &DelegationId,
+        ids: Vec<DelegationId>,
         message: String,
         channel: String,
         connection: String,
         wakes: Vec<DelegationId>,
-    ) -> Result<bool, StoreError> {
-        let (id, now) = (id.clone(), self.now());
+    ) -> Result<Vec<DelegationId>, StoreError> {
+        let now = self.now();
         self.0
             .workers
-            .write(move |db| -> Result<bool, StoreError> {
-                let changed = db
-                    .prepare_cached(
-                        "UPDATE notices SET state = 'sending', message = ?2, channel = ?3, connection = ?4, changed_at = ?5
-                         WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('pending', 'leased')",
-                    )?
-                    .execute(params![id.as_str(), message, channel, connection, now])?;
-                if changed > 0 {
+            .write(move |db| -> Result<_, StoreError> {
+                let mut sending = Vec::new();
+                for id in ids {
+                    let changed = db
+                        .prepare_cached(
+                            "UPDATE notices SET state = 'sending', message = ?2, channel = ?3, connection = ?4, changed_at = ?5
+                             WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('pending', 'leased')",
+                        )?
+                        .execute(params![id.as_str(), message, channel, connection, now])?;
+                    if changed > 0 {
+                        sending.push(id);
+                    }
+                }
+                if !sending.is_empty() {
                     for wake in &wakes {
                         wakes::plan(db, wake, &message, now)?;
                     }
                 }
-                Ok(changed > 0)
+                Ok(sending)
             })
             .await
     }

@@ -28,6 +28,8 @@ const CLOCK_MARGIN: u64 = 24 * 60 * 60 * 1_000;
 const ROOTS: usize = 100_000;
 /// Messages per page while looking for a prompt.
 const PAGE: usize = 30;
+/// How many of the last messages are asked for, at first and where those say too little.
+const LAST: (usize, usize) = (6, 20);
 
 /// The host's API in one directory.
 #[derive(Clone)]
@@ -191,6 +193,24 @@ impl Api {
         limit: usize,
     ) -> Result<Vec<Message>, ApiError> {
         self.page(session, limit, None).await
+    }
+
+    /// The last messages, in order: a few, or more of them where those are not enough. One message may hold much, and
+    /// the host has better to do than to tell them all.
+    ///
+    /// # Errors
+    /// [`ApiError`]; not found means that the session is gone.
+    pub async fn last_messages(
+        &self,
+        session: &SessionId,
+        is_enough: impl Fn(&[Message]) -> bool,
+    ) -> Result<Vec<Message>, ApiError> {
+        let (few, more) = LAST;
+        let messages = self.messages(session, few).await?;
+        if messages.len() < few || is_enough(&messages) {
+            return Ok(messages);
+        }
+        self.messages(session, more).await
     }
 
     /// All messages from the last one that holds one of these parts, in order; empty if there is none. Reads from

@@ -238,22 +238,17 @@ impl Delivery {
         };
         let notices = self.0.store.open_notices(&parent).await?;
         failpoint::pass("offer-taken");
-        for notice in notices.iter().filter(|n| lease_of(n) == Some(lease)) {
+        let of_lease = || notices.iter().filter(|n| lease_of(n) == Some(lease));
+        if let Some(first) = of_lease().next() {
+            let ids: Vec<_> = of_lease().map(|n| n.delegation.clone()).collect();
             let channel = format!("{CHANNEL}{lease}");
-            let holder = notice.connection.clone().unwrap_or_default();
-            self.0
-                .store
-                .sending_notice(
-                    &notice.delegation,
-                    message.to_owned(),
-                    channel,
-                    holder,
-                    Vec::new(),
-                )
+            let holder = first.connection.clone().unwrap_or_default();
+            let store = &self.0.store;
+            store
+                .sending_notices(ids.clone(), message.to_owned(), channel, holder, Vec::new())
                 .await?;
-            lock(&self.0.state)
-                .taken
-                .insert(notice.delegation.clone(), process);
+            let mut state = lock(&self.0.state);
+            state.taken.extend(ids.into_iter().map(|id| (id, process)));
         }
         lock(&self.0.state).offers.remove(session);
         self.poke(session);

@@ -1,19 +1,21 @@
 //! Sending: notices into the parent's session, the last of a batch with a reply asked for.
 
+use std::collections::BTreeMap;
+
 use brigade_agents::opencode::{
     Api, ApiError, Message, PromptBody, PromptModel, TransportError, later_than,
 };
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_protocol::bridge::Activity;
 use brigade_store::{NoticeRow, WakeRow};
+use futures::future::try_join_all;
 
+use super::compose::Composed;
 use super::step::Voice;
 use super::{Delivery, StepError, Unseen};
 use crate::failpoint;
 use crate::hosts::lock;
 
-/// How many of the parent's last messages are read before anything is sent.
-const TAIL: usize = 20;
 /// The channel's name in the store for what is sent through the session's owner.
 const CHANNEL: &str = "prompt";
 
@@ -23,10 +25,15 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    async fn read(api: &Api, parent: &SessionId) -> Result<Self, StepError> {
-        let mut messages = api.messages(parent, TAIL).await?;
+    /// Reads as much as it takes to see a person's message, and these, if they are among the last at all.
+    async fn read(api: &Api, parent: &SessionId, sought: &[String]) -> Result<Self, StepError> {
+        let says_enough = |messages: &[Message]| {
+            let holds = |id: &String| messages.iter().any(|m| m.info.id == *id);
+            messages.iter().any(is_persons) && sought.iter().all(holds)
+        };
+        let mut messages = api.last_messages(parent, says_enough).await?;
         // A long turn may push the person's message out of sight; the agent is the one it names.
-        if !messages.iter().any(is_persons) && messages.len() >= TAIL {
+        if !messages.iter().any(is_persons) {
             messages = api.messages(parent, 0).await?;
         }
         Ok(Self { messages })
@@ -86,14 +93,15 @@ fn is_persons(message: &Message) -> bool {
 }
 
 impl Delivery {
-    /// The end of the parent's conversation; none when the parent is gone, and then nothing waits for it
-    /// any more.
+    /// The end of the parent's conversation, with these messages where they are near it; none when the parent is gone,
+    /// and then nothing waits for it any more.
     pub(super) async fn tail(
         &self,
         parent: &SessionId,
         api: &Api,
+        sought: &[String],
     ) -> Result<Option<Tail>, StepError> {
-        match Tail::read(api, parent).await {
+        match Tail::read(api, parent, sought).await {
             Err(StepError::Host(error)) if error.is_not_found() => {
                 self.parent_gone(parent.as_str()).await;
                 Ok(None)
@@ -108,8 +116,9 @@ impl Delivery {
         later_than(last, now, self.0.chance.bits())
     }
 
-    /// Sends what is pending, in order. Where that completes a batch whose waking is due and the parent
-    /// is idle, the last one asks for the reply: told and woken by one message. True where it has.
+    /// Sends what is pending, in order and in as few messages as may be: each costs the host as much as a prompt. Where
+    /// that completes a batch whose waking is due and the parent is idle, the last one asks for the reply: told and
+    /// woken by one message. True where it has.
     pub(super) async fn send(
         &self,
         parent: &SessionId,
@@ -118,74 +127,124 @@ impl Delivery {
         wakes: &[WakeRow],
         open: &[NoticeRow],
     ) -> Result<bool, StepError> {
-        let Some(tail) = self.tail(parent, &voice.api).await? else {
+        let Some(tail) = self.tail(parent, &voice.api, &[]).await? else {
             return Ok(false);
         };
         let wakings = woken_by(voice, pending, wakes, open);
         let process = voice.connection.process.to_string();
         let mut last = tail.last_id().map(str::to_owned);
-        for (index, notice) in pending.iter().enumerate() {
-            let Some(row) = self.0.store.get(&notice.delegation).await? else {
-                continue;
+        let letters = letters(pending, &process);
+        for (index, letter) in letters.iter().enumerate() {
+            let composed = letter.notices.iter().map(|one| self.composed(parent, one));
+            let composed: Vec<_> = try_join_all(composed).await?;
+            let message = match letter.earlier {
+                Some(earlier) => earlier.to_owned(),
+                None => self.message_id(last.as_deref()),
             };
-            let composed = self.compose(parent, notice, &row).await?;
-            // The same message again where this process may still hold an earlier request; a later
-            // one where that is excluded, since the host takes an old message for answered.
-            let message = match &notice.message {
-                Some(earlier) if notice.connection.as_ref() == Some(&process) => earlier.clone(),
-                _ => self.message_id(last.as_deref()),
-            };
-            let is_last = index + 1 == pending.len();
+            let is_last = index + 1 == letters.len();
             let waking = if is_last { wakings.as_slice() } else { &[] };
+            let ids = letter.notices.iter().map(|one| one.delegation.clone());
             let planned = self
                 .0
                 .store
-                .sending_notice(
-                    &notice.delegation,
+                .sending_notices(
+                    ids.collect(),
                     message.clone(),
                     CHANNEL.to_owned(),
                     process.clone(),
                     waking.iter().map(|wake| wake.delegation.clone()).collect(),
                 )
                 .await?;
-            if !planned {
+            let sent: Vec<(&NoticeRow, Composed)> = letter
+                .notices
+                .iter()
+                .zip(composed)
+                .filter_map(|(notice, composed)| Some((*notice, composed?)))
+                .filter(|(notice, _)| planned.contains(&notice.delegation))
+                .collect();
+            if sent.is_empty() {
                 continue;
             }
             failpoint::pass("notice-planned");
+            let parts = sent.iter().flat_map(|(_, one)| one.parts.iter().cloned());
+            let body = tail.body(&message, parts.collect(), waking.is_empty());
             if !waking.is_empty() {
-                let body = tail.body(&message, composed.parts, false);
                 let asked = self.ask(parent, voice, waking, &message, &body).await;
-                self.note_refusal(&notice.delegation, asked)?;
+                self.note_refusal(&planned, asked)?;
                 // The host answers before it has stored the message; its next sign settles the rest.
                 return Ok(true);
             }
-            let body = tail.body(&message, composed.parts, true);
             let stored = voice.api.store_message(parent, &body).await;
-            self.note_refusal(&notice.delegation, stored.map_err(StepError::from))?;
+            self.note_refusal(&planned, stored.map_err(StepError::from))?;
             failpoint::pass("notice-sent");
-            self.delivered_with(notice, &message, composed.whole)
-                .await?;
+            let delivered = sent
+                .iter()
+                .map(|(notice, one)| self.delivered_with(notice, &message, one.whole));
+            try_join_all(delivered).await?;
             failpoint::pass("notice-recorded");
             last = last.max(Some(message));
         }
         Ok(false)
     }
 
-    /// Keeps that a message was surely not taken. Only what is in doubt may come later.
+    /// A notice as it is sent; none where nothing is on record of its delegation.
+    async fn composed(
+        &self,
+        parent: &SessionId,
+        notice: &NoticeRow,
+    ) -> Result<Option<Composed>, StepError> {
+        match self.0.store.get(&notice.delegation).await? {
+            Some(row) => Ok(Some(self.compose(parent, notice, &row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Keeps that a message with these was surely not taken. Only what is in doubt may come later.
     fn note_refusal<T>(
         &self,
-        id: &DelegationId,
+        ids: &[DelegationId],
         sent: Result<T, StepError>,
     ) -> Result<T, StepError> {
         if let Err(StepError::Host(
             ApiError::Host { .. } | ApiError::Transport(TransportError::NotSent { .. }),
         )) = &sent
         {
-            let mut state = lock(&self.0.state);
-            state.unseen.insert(id.clone(), Unseen::Refused);
+            let refused = ids.iter().map(|id| (id.clone(), Unseen::Refused));
+            lock(&self.0.state).unseen.extend(refused);
         }
         sent
     }
+}
+
+/// What goes into one message.
+struct Letter<'a> {
+    /// The message that all of these were in before, where this process may still hold that request.
+    earlier: Option<&'a str>,
+    notices: Vec<&'a NoticeRow>,
+}
+
+/// These notices as messages. What went out in one message before goes out in the same again where that process may
+/// still hold the request; all else in a later one, since the host takes an old message for answered.
+fn letters<'a>(pending: &[&'a NoticeRow], process: &str) -> Vec<Letter<'a>> {
+    let mut repeated: BTreeMap<&str, Vec<&NoticeRow>> = BTreeMap::new();
+    let mut new = Vec::new();
+    for &notice in pending {
+        match &notice.message {
+            Some(earlier) if notice.connection.as_deref() == Some(process) => {
+                repeated.entry(earlier).or_default().push(notice);
+            }
+            _ => new.push(notice),
+        }
+    }
+    let repeated = repeated.into_iter().map(|(earlier, notices)| Letter {
+        earlier: Some(earlier),
+        notices,
+    });
+    let new = (!new.is_empty()).then_some(Letter {
+        earlier: None,
+        notices: new,
+    });
+    repeated.chain(new).collect()
 }
 
 /// The wakings that the last of these notices can stand for: the parent is idle, and nothing else of their batches is

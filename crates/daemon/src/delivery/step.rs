@@ -1,12 +1,15 @@
 //! One look at a parent's notices: settle doubts and leases, then send what can go, then wake.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use brigade_agents::opencode::Api;
+use brigade_agents::opencode::{Api, Message};
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::Activity;
 use brigade_store::{NoticeRow, NoticeState};
+use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use super::wake::STORED;
@@ -111,6 +114,9 @@ impl Delivery {
     ) -> Result<bool, StepError> {
         let doubtful = notices.iter().filter(|n| n.state == NoticeState::Sending);
         let mut settled = true;
+        let mut seen = Vec::new();
+        // Several may have gone out in one message.
+        let mut looked: HashMap<&str, Option<Message>> = HashMap::new();
         for notice in doubtful {
             // What was asked of a process that lives may still be carried out there: nobody else may
             // repeat it before that process is back, or gone.
@@ -127,7 +133,7 @@ impl Delivery {
             }
             let message = notice.message.as_deref().unwrap_or_default();
             if self.is_stored(message, &notice.model_part) {
-                self.delivered(notice, message).await?;
+                seen.push((notice, message));
                 continue;
             }
             if self.is_awaited(message) {
@@ -146,14 +152,16 @@ impl Delivery {
                 None => self.reader(parent, &notice.delegation).await?,
             };
             let Some(api) = api else {
-                return Ok(false);
+                settled = false;
+                continue;
             };
-            let stored = api
-                .message(parent, message)
-                .await?
-                .is_some_and(|found| found.parts.iter().any(|part| part.id == notice.model_part));
-            if stored {
-                self.delivered(notice, message).await?;
+            let found = match looked.entry(message) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(api.message(parent, message).await?),
+            };
+            let parts = found.iter().flat_map(|found| &found.parts);
+            if parts.into_iter().any(|part| part.id == notice.model_part) {
+                seen.push((notice, message));
                 continue;
             }
             // A person's message with an offer in it is stored a moment after the bridge says so.
@@ -170,6 +178,10 @@ impl Delivery {
                 self.0.store.notice_back(&notice.delegation).await?;
             }
         }
+        let seen = seen
+            .into_iter()
+            .map(|(notice, message)| self.delivered(notice, message));
+        try_join_all(seen).await?;
         Ok(settled)
     }
 

@@ -1,5 +1,6 @@
 //! Waking a parent whose batch has ended: one model request, however many wakings are due.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use brigade_agents::opencode::{PromptBody, fixed_part_id};
@@ -39,8 +40,8 @@ pub(super) struct Woken {
     tries: u32,
     /// The session that is woken.
     parent: SessionId,
-    /// The part of the message that the host was heard to have stored.
-    stored: Option<String>,
+    /// The parts of the message that the host was heard to have stored.
+    stored: HashSet<String>,
     /// Whether the session may have done something since: then only the session itself tells what has become of the message.
     acted: bool,
 }
@@ -80,7 +81,7 @@ impl Delivery {
                 at: Instant::now(),
                 tries: tries + 1,
                 parent: parent.clone(),
-                stored: None,
+                stored: HashSet::new(),
                 acted: false,
             };
             state.woken.insert(wake.delegation.clone(), woken);
@@ -123,7 +124,7 @@ impl Delivery {
                     at: Instant::now(),
                     tries: 0,
                     parent: parent.clone(),
-                    stored: None,
+                    stored: HashSet::new(),
                     acted: true,
                 };
                 state.woken.insert(delegation.clone(), woken);
@@ -160,7 +161,7 @@ impl Delivery {
             .values_mut()
             .filter(|one| one.message == message);
         for woken in woken {
-            woken.stored = Some(part.to_owned());
+            woken.stored.insert(part.to_owned());
         }
     }
 
@@ -177,7 +178,7 @@ impl Delivery {
     pub(super) fn is_stored(&self, message: &str, part: &str) -> bool {
         let state = lock(&self.0.state);
         let mut woken = state.woken.values();
-        woken.any(|one| one.message == message && one.stored.as_deref() == Some(part))
+        woken.any(|one| one.message == message && one.stored.contains(part))
     }
 
     /// Whether this message, which wakes, is on its way and its session has done nothing since: nothing can be seen there yet,
@@ -213,26 +214,33 @@ impl Delivery {
         if planned.all(|message| message.is_some_and(|message| self.is_awaited(message))) {
             return Ok(());
         }
-        let Some(tail) = self.tail(parent, &voice.api).await? else {
-            return Ok(());
-        };
-        let mut due: Vec<(&WakeRow, NoticeRow)> = Vec::new();
+        let mut told: Vec<(&WakeRow, NoticeRow)> = Vec::new();
         for wake in wakes {
             if open.iter().any(|notice| notice.batch == wake.batch) {
                 continue;
             }
-            // A batch whose every result was read by tool calls needs no waking.
-            let Some(last) = self.0.store.last_delivered(parent, wake.batch).await? else {
-                self.woke(wake).await?;
-                continue;
-            };
-            // Its own message, where there is one, comes after the notices.
-            let anchors = [last.message.as_deref(), wake.message.as_deref()];
-            if anchors
-                .into_iter()
-                .flatten()
-                .any(|message| tail.answered(message))
-            {
+            match self.0.store.last_delivered(parent, wake.batch).await? {
+                Some(last) => told.push((wake, last)),
+                // A batch whose every result was read by tool calls needs no waking.
+                None => self.woke(wake).await?,
+            }
+        }
+        if told.is_empty() {
+            return Ok(());
+        }
+        // A waking's own message, where there is one, comes after the notices.
+        let anchors = |(wake, last): &(&WakeRow, NoticeRow)| {
+            let anchors = [last.message.clone(), wake.message.clone()];
+            anchors.into_iter().flatten().collect::<Vec<_>>()
+        };
+        let sought: Vec<String> = told.iter().flat_map(anchors).collect();
+        let Some(tail) = self.tail(parent, &voice.api, &sought).await? else {
+            return Ok(());
+        };
+        let mut due: Vec<(&WakeRow, NoticeRow)> = Vec::new();
+        for one in told {
+            let wake = one.0;
+            if anchors(&one).iter().any(|message| tail.answered(message)) {
                 self.woke(wake).await?;
             } else if self.is_waking(&wake.delegation) {
                 // That request will see everything that is stored by now.
@@ -241,7 +249,7 @@ impl Delivery {
                 tracing::warn!(%parent, "the parent was asked {TRIES} times and made no model request; it is left asleep");
                 self.woke(wake).await?;
             } else {
-                due.push((wake, last));
+                due.push(one);
             }
         }
         let Some((first, last)) = due.first() else {

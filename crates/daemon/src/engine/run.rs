@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use brigade_agents::opencode::{Api, ApiError, DriveOutcome, RunSpec, SESSION_MARK, Signal, drive};
+use brigade_agents::opencode::{
+    Api, ApiError, DriveOutcome, Message, RunSpec, SESSION_MARK, Signal, drive,
+};
 use brigade_core::delegation::{Command, Delegation, Model, RunEnd};
 use brigade_core::id::Attempt;
 use brigade_core::permission::Rule;
@@ -22,9 +24,6 @@ use crate::processes::Processes;
 
 /// How many signals may wait for the run before the bridge has to wait.
 const SIGNALS: usize = 1_024;
-/// How many of the parent's last messages are looked at for its model.
-const TAIL: usize = 20;
-
 /// How much of a command is told that a dead host has left running, in characters.
 const COMMAND: usize = 120;
 
@@ -377,13 +376,14 @@ async fn inherit(api: &Api, record: &Delegation) -> Result<Inherited, ApiError> 
     }
     let model = match &spec.model {
         Some(model) => Some(model.clone()),
-        None => api
-            .messages(&spec.parent, TAIL)
-            .await?
-            .iter()
-            .rev()
-            .find(|message| message.info.role == "user" && message.info.model.is_some())
-            .and_then(|message| message.info.model.clone()),
+        None => {
+            let named =
+                |message: &&Message| message.info.role == "user" && message.info.model.is_some();
+            let names_one = |messages: &[Message]| messages.iter().any(|message| named(&message));
+            let messages = api.last_messages(&spec.parent, names_one).await?;
+            let latest = messages.iter().rev().find(named);
+            latest.and_then(|message| message.info.model.clone())
+        }
     };
     Ok(Inherited::From { rules, model })
 }

@@ -40,6 +40,13 @@ async fn an_idle_parent_gets_the_notice_and_is_woken_once() {
     rig.world.read(|state| {
         let seen = &state.requests_of(&root)[1].seen;
         assert!(seen.contains(&format!("<task-id>{id}</task-id>")), "{seen}");
+        // The forwarded message is the proof of the waking: the host is asked for none.
+        assert_eq!(
+            state.done(&format!("GET /session/{root}/message/")),
+            0,
+            "{}",
+            state.dump()
+        );
     });
 }
 
@@ -112,6 +119,50 @@ async fn a_streaming_parent_is_left_alone_until_it_is_idle() {
     );
     rig.world.open("parent");
     rig.assert_once(&root, &[id], 3).await;
+}
+
+#[tokio::test]
+async fn what_waits_together_is_told_by_one_message_whatever_gets_lost() {
+    for fault in [
+        None,
+        Some(Fault::LostRequest),
+        Some(Fault::LostReply),
+        Some(Fault::BreakAfter),
+        Some(Fault::CrashBefore),
+        Some(Fault::CrashAfter),
+        Some(Fault::Status(500)),
+    ] {
+        let (rig, host, root) = begun("").await;
+        let mut ids = Vec::new();
+        for gate in ["g1", "g2", "g3", "g4"] {
+            let prompt = format!("@stream {gate}\n@say {gate}");
+            ids.push(host.delegate(&root, &prompt).await.unwrap());
+        }
+        // Three end while the parent streams, the fourth while it is idle.
+        host.person(&root, "@stream parent\n@say all right");
+        asked(&rig, &root, 2).await;
+        host.heard().await.unwrap();
+        for gate in ["g1", "g2", "g3"] {
+            rig.world.open(gate);
+        }
+        rig.ended(&ids[..3]).await;
+        if let Some(fault) = fault.clone() {
+            rig.faults.next(&format!("POST /session/{root}/"), fault);
+        }
+        rig.world.open("parent");
+        rig.noticed(&root, &ids[..3]).await;
+        let told = |state: &State| {
+            let messages = state.messages(&root);
+            let tells = |text: String| ids.iter().any(|id| text.contains(id.as_str()));
+            let told = messages.iter().filter(|m| m.info["role"] == "user");
+            told.filter(|m| tells(m.text())).count()
+        };
+        rig.world.open("g4");
+        rig.ended(&ids).await;
+        rig.assert_once(&root, &ids, 3).await;
+        assert_eq!(rig.world.read(told), 2, "{fault:?}\n{}", rig.dump());
+        assert!(rig.faults.all_happened(), "{fault:?}");
+    }
 }
 
 #[tokio::test]
@@ -361,6 +412,29 @@ async fn a_waking_that_a_process_out_of_reach_may_still_answer_is_not_repeated_e
     rig.world.open("slow");
     idle(&rig, &root).await;
     host.online().await.unwrap();
+    rig.assert_once(&root, &[id], 3).await;
+}
+
+/// The first process stands still with the notice in its hands while a person writes in the second.
+#[tokio::test]
+async fn a_notice_that_another_owner_s_process_still_holds_is_told_once() {
+    let (rig, host, root) = begun("").await;
+    let other = rig.host("b").await;
+    rig.faults.next(
+        &format!("POST /session/{root}/"),
+        Fault::Held("arrive".to_owned()),
+    );
+    let id = host.delegate(&root, "@say done").await.unwrap();
+    rig.ended(std::slice::from_ref(&id)).await;
+    while !rig.faults.all_happened() {
+        tokio::task::yield_now().await;
+    }
+    other.person(&root, "and?");
+    idle(&rig, &root).await;
+    other.heard().await.unwrap();
+    // Its bridge gives up, and the host does what it was asked for nevertheless.
+    host.reconnect().await.unwrap();
+    rig.world.open("arrive");
     rig.assert_once(&root, &[id], 3).await;
 }
 

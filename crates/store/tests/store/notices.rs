@@ -41,8 +41,8 @@ async fn a_notice_goes_from_pending_by_sending_to_delivered_and_not_back() {
     let (fixture, first, _) = two(Wake::All).await;
     let store = &fixture.store;
     let send = |message: &str| {
-        store.sending_notice(
-            &first,
+        store.sending_notices(
+            vec![first.clone()],
             message.into(),
             "prompt".into(),
             "1:1".into(),
@@ -55,8 +55,8 @@ async fn a_notice_goes_from_pending_by_sending_to_delivered_and_not_back() {
             .await
             .unwrap()
     );
-    assert!(send("msg_1").await.unwrap());
-    assert!(!send("msg_2").await.unwrap());
+    assert_eq!(send("msg_1").await.unwrap(), std::slice::from_ref(&first));
+    assert!(send("msg_2").await.unwrap().is_empty());
     let row = &open(&fixture).await[0];
     assert_eq!(row.state, NoticeState::Sending);
     assert_eq!(row.message.as_deref(), Some("msg_1"));
@@ -64,7 +64,7 @@ async fn a_notice_goes_from_pending_by_sending_to_delivered_and_not_back() {
     // In doubt: back, and the message stays known, so that a repeat is the same one.
     assert!(store.notice_back(&first).await.unwrap());
     assert_eq!(open(&fixture).await[0].message.as_deref(), Some("msg_1"));
-    assert!(send("msg_1").await.unwrap());
+    assert_eq!(send("msg_1").await.unwrap(), std::slice::from_ref(&first));
     assert!(
         store
             .notice_delivered(&first, "msg_1".into(), None)
@@ -79,7 +79,7 @@ async fn a_notice_goes_from_pending_by_sending_to_delivered_and_not_back() {
     );
     assert!(!store.notice_back(&first).await.unwrap());
     assert!(!store.notice_needless(&first).await.unwrap());
-    assert!(!send("msg_3").await.unwrap());
+    assert!(send("msg_3").await.unwrap().is_empty());
     assert_eq!(open(&fixture).await.len(), 1);
     let last = store.last_delivered(&session("ses_1"), 1).await.unwrap();
     assert_eq!(last.unwrap().delegation, first);
@@ -111,14 +111,14 @@ async fn a_lease_takes_all_or_none() {
         (NoticeState::Pending, None)
     );
     // A late word that the offer was used still counts.
-    let taken = store.sending_notice(
-        &first,
+    let taken = store.sending_notices(
+        vec![first.clone()],
         "msg_1".into(),
         "message:1".into(),
         "1:1".into(),
         Vec::new(),
     );
-    assert!(taken.await.unwrap());
+    assert_eq!(taken.await.unwrap(), std::slice::from_ref(&first));
     assert!(
         store
             .notice_delivered(&first, "msg_1".into(), None)
@@ -148,7 +148,8 @@ async fn a_notice_plans_the_wakings_that_it_answers_for_or_nothing() {
     let store = &fixture.store;
     let send = |message: &str| {
         let wakes = vec![second.clone()];
-        store.sending_notice(&first, message.into(), "prompt".into(), "1:1".into(), wakes)
+        let ids = vec![first.clone()];
+        store.sending_notices(ids, message.into(), "prompt".into(), "1:1".into(), wakes)
     };
     let message = async || {
         let wakes = store.outbox(&session("ses_1")).await.unwrap().1;
@@ -156,10 +157,10 @@ async fn a_notice_plans_the_wakings_that_it_answers_for_or_nothing() {
         wakes[0].message.clone()
     };
     assert_eq!(message().await, None);
-    assert!(send("msg_1").await.unwrap());
+    assert_eq!(send("msg_1").await.unwrap(), std::slice::from_ref(&first));
     assert_eq!(message().await.as_deref(), Some("msg_1"));
     // It is under way: this one is not sent, and is to wake nobody.
-    assert!(!send("msg_2").await.unwrap());
+    assert!(send("msg_2").await.unwrap().is_empty());
     assert_eq!(message().await.as_deref(), Some("msg_1"));
 }
 
