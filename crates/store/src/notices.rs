@@ -351,6 +351,32 @@ impl Store {
             .await
     }
 
+    /// The notices that this message of the parent's session holds, in the order of their delegations.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn told_by(
+        &self,
+        parent: &SessionId,
+        message: &str,
+    ) -> Result<Vec<NoticeRow>, StoreError> {
+        let (parent, message) = (parent.clone(), message.to_owned());
+        self.0
+            .workers
+            .read(move |db| {
+                let sql = format!(
+                    "SELECT {COLUMNS} FROM {TABLES}
+                     WHERE n.parent = ?1 AND n.message = ?2 AND n.state = 'delivered' ORDER BY n.created_at, n.delegation"
+                );
+                let rows = db
+                    .prepare_cached(&sql)?
+                    .query_map(params![parent.as_str(), message], notice)?
+                    .collect::<Result<_, _>>()?;
+                Ok(rows)
+            })
+            .await
+    }
+
     /// The notice of a batch that stands last in the parent's session; none where every one was needless.
     ///
     /// # Errors

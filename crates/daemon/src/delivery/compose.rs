@@ -10,17 +10,33 @@ use super::Delivery;
 
 /// A notice as it is sent.
 pub(super) struct Composed {
-    /// The parts, without a message ID.
-    pub(super) parts: Vec<Value>,
+    /// The ID of the part that the model sees, and its text.
+    model: (String, String),
+    /// The ID of the part that the person sees, and its line.
+    person: (String, String),
     /// Whether the whole result stands in it: then it counts as read once it is delivered.
     pub(super) whole: bool,
+}
+
+/// The parts of one message that holds these notices, without a message ID. The person's lines are one part, named by the
+/// first: OpenCode shows no more than the first text of a message.
+pub(super) fn message(parent: &SessionId, notices: &[&Composed]) -> Vec<Value> {
+    let mut all: Vec<Value> = notices
+        .iter()
+        .map(|one| part(parent, &one.model, SYNTHETIC))
+        .collect();
+    if let Some(first) = notices.first() {
+        let lines: Vec<&str> = notices.iter().map(|one| one.person.1.as_str()).collect();
+        let person = (first.person.0.clone(), lines.join("\n"));
+        all.push(part(parent, &person, IGNORED));
+    }
+    all
 }
 
 impl Delivery {
     /// Writes a notice from what the store holds; the same row always gives the same text.
     pub(super) async fn compose(
         &self,
-        parent: &SessionId,
         notice: &NoticeRow,
         row: &Row,
     ) -> Result<Composed, StoreError> {
@@ -57,18 +73,19 @@ impl Delivery {
             batch: notice.batch_size,
         });
         Ok(Composed {
-            parts: parts(
-                parent,
-                (&notice.model_part, &rendered.model),
-                (&notice.person_part, &rendered.person),
-            ),
+            model: (notice.model_part.clone(), rendered.model),
+            person: (notice.person_part.clone(), rendered.person),
             whole: text.chars().take(inline_limit + 1).count() <= inline_limit,
         })
     }
 }
 
-/// One message's parts, each given as ID and text: the model sees the first, the person the second.
-pub(super) fn parts(parent: &SessionId, model: (&str, &str), person: (&str, &str)) -> Vec<Value> {
-    let part = |(id, text): (&str, &str), flag: &str| json!({"id": id, "sessionID": parent, "type": "text", "text": text, flag: true});
-    vec![part(model, "synthetic"), part(person, "ignored")]
+/// What the model sees and the person does not.
+pub(super) const SYNTHETIC: &str = "synthetic";
+/// What the person sees and the model does not.
+pub(super) const IGNORED: &str = "ignored";
+
+/// A part of a message, given as its ID and text, and for whom it is.
+pub(super) fn part(parent: &SessionId, (id, text): &(String, String), whose: &str) -> Value {
+    json!({"id": id, "sessionID": parent, "type": "text", "text": text, whose: true})
 }

@@ -5,6 +5,7 @@
 //! `sending` until it has been seen in the session; after any doubt the session is read.
 
 mod compose;
+mod gather;
 mod offer;
 mod send;
 mod step;
@@ -28,6 +29,7 @@ use crate::config::Configs;
 use crate::hosts::{Connection, Hub, lock};
 use crate::parts::Parts;
 use crate::troubles::Troubles;
+use gather::Gathering;
 use offer::Offer;
 use wake::Woken;
 
@@ -68,6 +70,8 @@ struct State {
     unseen: HashMap<DelegationId, Unseen>,
     /// Wakings that went out to a process that still lives: their proof may be on its way.
     woken: HashMap<DelegationId, Woken>,
+    /// Notices that wait for others of their batch.
+    gathering: Gathering,
     /// Processes whose exit is awaited.
     exits: HashSet<ProcessId>,
     /// The last lease's number.
@@ -342,5 +346,6 @@ impl Delivery {
         self.forget_offer(&session);
         let mut state = lock(&self.0.state);
         state.woken.retain(|_, woken| !woken.is_for(parent));
+        state.gathering.forget(&session);
     }
 }

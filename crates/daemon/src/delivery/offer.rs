@@ -8,7 +8,7 @@ use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::Down;
 use brigade_store::{NoticeRow, NoticeState, StoreError};
 
-use super::{Delivery, StepError};
+use super::{Delivery, StepError, compose};
 use crate::failpoint;
 use crate::hosts::{Connection, lock};
 
@@ -55,12 +55,13 @@ impl Delivery {
             state.last_lease
         };
         let ids: Vec<DelegationId> = notices.iter().map(|n| n.delegation.clone()).collect();
-        let mut parts = Vec::new();
+        let mut composed = Vec::new();
         for notice in notices {
             if let Some(row) = self.0.store.get(&notice.delegation).await? {
-                parts.extend(self.compose(parent, notice, &row).await?.parts);
+                composed.push(self.compose(notice, &row).await?);
             }
         }
+        let parts = compose::message(parent, &composed.iter().collect::<Vec<_>>());
         let leased = self
             .0
             .store

@@ -10,7 +10,7 @@ use brigade_protocol::bridge::Activity;
 use brigade_store::{NoticeRow, WakeRow};
 use futures::future::try_join_all;
 
-use super::compose::Composed;
+use super::compose::{self, Composed};
 use super::step::Voice;
 use super::{Delivery, StepError, Unseen};
 use crate::failpoint;
@@ -135,7 +135,7 @@ impl Delivery {
         let mut last = tail.last_id().map(str::to_owned);
         let letters = letters(pending, &process);
         for (index, letter) in letters.iter().enumerate() {
-            let composed = letter.notices.iter().map(|one| self.composed(parent, one));
+            let composed = letter.notices.iter().map(|one| self.composed(one));
             let composed: Vec<_> = try_join_all(composed).await?;
             let message = match letter.earlier {
                 Some(earlier) => earlier.to_owned(),
@@ -166,8 +166,9 @@ impl Delivery {
                 continue;
             }
             failpoint::pass("notice-planned");
-            let parts = sent.iter().flat_map(|(_, one)| one.parts.iter().cloned());
-            let body = tail.body(&message, parts.collect(), waking.is_empty());
+            let parts: Vec<&Composed> = sent.iter().map(|(_, one)| one).collect();
+            let parts = compose::message(parent, &parts);
+            let body = tail.body(&message, parts, waking.is_empty());
             if !waking.is_empty() {
                 let asked = self.ask(parent, voice, waking, &message, &body).await;
                 self.note_refusal(&planned, asked)?;
@@ -188,13 +189,9 @@ impl Delivery {
     }
 
     /// A notice as it is sent; none where nothing is on record of its delegation.
-    async fn composed(
-        &self,
-        parent: &SessionId,
-        notice: &NoticeRow,
-    ) -> Result<Option<Composed>, StepError> {
+    pub(super) async fn composed(&self, notice: &NoticeRow) -> Result<Option<Composed>, StepError> {
         match self.0.store.get(&notice.delegation).await? {
-            Some(row) => Ok(Some(self.compose(parent, notice, &row).await?)),
+            Some(row) => Ok(Some(self.compose(notice, &row).await?)),
             None => Ok(None),
         }
     }

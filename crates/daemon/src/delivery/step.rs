@@ -8,10 +8,11 @@ use brigade_agents::opencode::{Api, Message};
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::Activity;
-use brigade_store::{NoticeRow, NoticeState};
+use brigade_store::{NoticeRow, NoticeState, WakeRow};
 use futures::future::try_join_all;
 use tokio::time::Instant;
 
+use super::gather::{GATHER, Gathered};
 use super::wake::STORED;
 use super::{Delivery, StepError, Unseen};
 use crate::hosts::{Connection, lock};
@@ -29,6 +30,7 @@ impl Delivery {
     pub(super) async fn step(&self, parent: &SessionId) -> Result<(), StepError> {
         let (mut notices, wakes) = self.0.store.outbox(parent).await?;
         if notices.is_empty() && wakes.is_empty() {
+            lock(&self.0.state).gathering.forget(parent);
             return Ok(());
         }
         let voice = self.voice(parent);
@@ -59,6 +61,9 @@ impl Delivery {
             return Ok(());
         }
         if !pending.is_empty() {
+            if self.gathers(parent, &voice, &pending, &wakes) {
+                return Ok(());
+            }
             let asked = self
                 .send(parent, &voice, &pending, &wakes, &notices)
                 .await?;
@@ -71,6 +76,25 @@ impl Delivery {
             self.wake(parent, &voice, &wakes, &notices).await?;
         }
         Ok(())
+    }
+
+    /// Whether these notices wait for others: they wake nobody, and others of their batch are still to come.
+    fn gathers(
+        &self,
+        parent: &SessionId,
+        voice: &Voice,
+        pending: &[&NoticeRow],
+        wakes: &[WakeRow],
+    ) -> bool {
+        // A tool may end at any time, and the notice is to come with the model's next step.
+        let may_wait = voice.activity == Activity::Idle
+            && wakes.is_empty()
+            && pending.iter().all(|notice| notice.remaining > 0);
+        let gathered = lock(&self.0.state).gathering.look(parent, may_wait);
+        if gathered == Gathered::Begin {
+            self.poke_after(parent, GATHER);
+        }
+        gathered != Gathered::Go
     }
 
     fn voice(&self, parent: &SessionId) -> Option<Voice> {
@@ -256,7 +280,7 @@ impl Delivery {
         message: &str,
     ) -> Result<(), StepError> {
         let whole = match self.0.store.get(&notice.delegation).await? {
-            Some(row) => self.compose(&notice.parent, notice, &row).await?.whole,
+            Some(row) => self.compose(notice, &row).await?.whole,
             None => false,
         };
         self.delivered_with(notice, message, whole).await

@@ -8,6 +8,7 @@ use brigade_core::id::{DelegationId, SessionId};
 use brigade_core::text::notice;
 use brigade_os::process::ProcessId;
 use brigade_store::{NoticeRow, Row, WakeRow};
+use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use super::step::Voice;
@@ -261,21 +262,19 @@ impl Delivery {
             .filter_map(|(wake, _)| wake.message.as_deref())
             .filter(|message| tail.holds(message))
             .max();
-        let told = due
-            .iter()
-            .map(|(_, last)| last)
-            .find(|last| planned.is_some() && last.message.as_deref() == planned);
-        let parts = match told {
-            Some(notice) => match self.0.store.get(&notice.delegation).await? {
-                Some(row) => self.compose(parent, notice, &row).await?.parts,
-                None => return Ok(()),
-            },
-            None => {
-                let Some(row) = self.0.store.get(&first.delegation).await? else {
-                    return Ok(());
-                };
-                waking_parts(parent, &row, last.batch_size)
-            }
+        let told = match planned {
+            Some(message) => self.0.store.told_by(parent, message).await?,
+            None => Vec::new(),
+        };
+        let parts = if told.is_empty() {
+            let Some(row) = self.0.store.get(&first.delegation).await? else {
+                return Ok(());
+            };
+            waking_parts(parent, &row, last.batch_size)
+        } else {
+            let composed = told.iter().map(|notice| self.composed(notice));
+            let composed = try_join_all(composed).await?;
+            compose::message(parent, &composed.iter().flatten().collect::<Vec<_>>())
         };
         let message = planned.map_or_else(|| self.message_id(tail.last_id()), str::to_owned);
         let body = tail.body(&message, parts, false);
@@ -333,12 +332,10 @@ fn waking_parts(parent: &SessionId, row: &Row, batch: usize) -> Vec<serde_json::
         .delegation
         .decided_at
         .map_or(0, |at| u64::try_from(at.as_millisecond()).unwrap_or(0));
-    compose::parts(
-        parent,
-        (&fixed_part_id(&spec.id, "wake/model", at), &rendered.model),
-        (
-            &fixed_part_id(&spec.id, "wake/person", at),
-            &rendered.person,
-        ),
-    )
+    let model = (fixed_part_id(&spec.id, "wake/model", at), rendered.model);
+    let person = (fixed_part_id(&spec.id, "wake/person", at), rendered.person);
+    vec![
+        compose::part(parent, &model, compose::SYNTHETIC),
+        compose::part(parent, &person, compose::IGNORED),
+    ]
 }

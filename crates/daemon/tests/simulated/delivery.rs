@@ -161,6 +161,12 @@ async fn what_waits_together_is_told_by_one_message_whatever_gets_lost() {
         rig.ended(&ids).await;
         rig.assert_once(&root, &ids, 3).await;
         assert_eq!(rig.world.read(told), 2, "{fault:?}\n{}", rig.dump());
+        rig.world.read(|state| {
+            for message in state.messages(&root) {
+                let shown = message.parts.iter().filter(|part| part["ignored"] == true);
+                assert!(shown.count() <= 1, "{fault:?}\n{}", state.dump());
+            }
+        });
         assert!(rig.faults.all_happened(), "{fault:?}");
     }
 }
