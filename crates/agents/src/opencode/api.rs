@@ -527,7 +527,12 @@ fn base64url(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use futures::future::BoxFuture;
+
     use super::*;
+    use crate::opencode::TransportError;
 
     #[test]
     fn the_cursor_is_the_hosts() {
@@ -541,6 +546,45 @@ mod tests {
             cursor_before(&message),
             "eyJpZCI6Im1zZ18yMDQzMTY1NWIwMDF2SFNsenNoUnNJZEdJOSIsInRpbWUiOjE3OTUzNjY2NzU4MDN9"
         );
+    }
+
+    /// A session with this many messages, and what was asked of it.
+    struct Session(usize, Mutex<Vec<String>>);
+
+    impl Transport for Session {
+        fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, TransportError>> {
+            let (_, limit) = request.path.split_once("limit=").unwrap();
+            let limit: usize = limit.parse().unwrap();
+            self.1.lock().unwrap().push(request.path);
+            let messages = (self.0.saturating_sub(limit)..self.0)
+                .map(|n| json!({"info": {"id": format!("msg_{n}"), "role": "user", "time": {}}}));
+            let body = messages.collect();
+            Box::pin(std::future::ready(Ok(Reply { status: 200, body })))
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_of_the_last_messages_is_read_than_is_enough() {
+        let (few, more) = LAST;
+        for (count, sought, read, asked) in [
+            (more + 5, "msg_24", few, 1),
+            (more + 5, "msg_18", more, 2),
+            (more + 5, "msg_0", more, 2),
+            (few, "msg_9", few, 2),
+            (few - 1, "msg_9", few - 1, 1),
+        ] {
+            let session = Arc::new(Session(count, Mutex::default()));
+            let api = Api::new(Arc::clone(&session) as _, "/p".to_owned());
+            let is_enough = |all: &[Message]| all.iter().any(|one| one.info.id == sought);
+            let id = "ses_1".parse().unwrap();
+            let messages = api.last_messages(&id, is_enough).await.unwrap();
+            assert_eq!(messages.len(), read, "{sought} of {count}");
+            assert_eq!(
+                session.1.lock().unwrap().len(),
+                asked,
+                "{sought} of {count}"
+            );
+        }
     }
 
     #[test]

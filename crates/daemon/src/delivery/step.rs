@@ -136,9 +136,28 @@ impl Delivery {
         notices: &[NoticeRow],
         voice: Option<&Voice>,
     ) -> Result<bool, StepError> {
+        let mut seen = Vec::new();
+        let settled = self
+            .look_for_doubtful(parent, notices, voice, &mut seen)
+            .await;
+        // What was seen is on record even where the rest could not be looked for.
+        let seen = seen
+            .into_iter()
+            .map(|(notice, message)| self.delivered(notice, message));
+        try_join_all(seen).await?;
+        settled
+    }
+
+    /// The same; what stands in the session is added to what was seen, with its message.
+    async fn look_for_doubtful<'a>(
+        &self,
+        parent: &SessionId,
+        notices: &'a [NoticeRow],
+        voice: Option<&Voice>,
+        seen: &mut Vec<(&'a NoticeRow, &'a str)>,
+    ) -> Result<bool, StepError> {
         let doubtful = notices.iter().filter(|n| n.state == NoticeState::Sending);
         let mut settled = true;
-        let mut seen = Vec::new();
         // Several may have gone out in one message.
         let mut looked: HashMap<&str, Option<Message>> = HashMap::new();
         for notice in doubtful {
@@ -202,10 +221,6 @@ impl Delivery {
                 self.0.store.notice_back(&notice.delegation).await?;
             }
         }
-        let seen = seen
-            .into_iter()
-            .map(|(notice, message)| self.delivered(notice, message));
-        try_join_all(seen).await?;
         Ok(settled)
     }
 
