@@ -294,17 +294,21 @@ impl Store {
         Ok(delivered)
     }
 
-    /// A notice was not sent after all, or is provably not there. The message it was meant for stays
-    /// known, so that a repeat through the same process is the same message.
+    /// A notice was not sent after all, or is provably not there. Where the message it was meant for may still come, that
+    /// stays known, so that a repeat through the same process is the same message.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn notice_back(&self, id: &DelegationId) -> Result<bool, StoreError> {
+    pub async fn notice_back(&self, id: &DelegationId, may_come: bool) -> Result<bool, StoreError> {
         self.change(
             "UPDATE notices SET state = 'pending', changed_at = ?2,
-                    message = CASE WHEN channel = 'prompt' THEN message END
+                    message = CASE WHEN channel = 'prompt' AND ?3 THEN message END
              WHERE delegation = (SELECT seq FROM delegations WHERE id = ?1) AND state IN ('leased', 'sending')",
-            vec![Box::new(id.to_string()), Box::new(self.now())],
+            vec![
+                Box::new(id.to_string()),
+                Box::new(self.now()),
+                Box::new(may_come),
+            ],
         )
         .await
     }

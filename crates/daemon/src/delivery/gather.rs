@@ -28,22 +28,22 @@ pub(super) enum Gathered {
 pub(super) struct Gathering(HashMap<SessionId, Instant>);
 
 impl Gathering {
-    /// Whether what is pending for a parent goes now. Once it has waited, it waits no longer.
+    /// Whether what is pending for a parent goes now. Once it has waited it waits no longer, until it is forgotten.
     pub(super) fn look(&mut self, parent: &SessionId, may_wait: bool) -> Gathered {
+        if !may_wait {
+            return Gathered::Go;
+        }
         match self.0.get(parent) {
-            _ if !may_wait => {}
+            Some(since) if since.elapsed() < GATHER => Gathered::Wait,
+            Some(_) => Gathered::Go,
             None => {
                 self.0.insert(parent.clone(), Instant::now());
-                return Gathered::Begin;
+                Gathered::Begin
             }
-            Some(since) if since.elapsed() < GATHER => return Gathered::Wait,
-            Some(_) => {}
         }
-        self.forget(parent);
-        Gathered::Go
     }
 
-    /// Nothing is pending for this parent.
+    /// What was pending for this parent is told, or needs no telling.
     pub(super) fn forget(&mut self, parent: &SessionId) {
         self.0.remove(parent);
     }
@@ -65,7 +65,9 @@ mod tests {
         tokio::time::advance(GATHER / 2).await;
         assert_eq!(gathering.look(&parent, true), Gathered::Go);
         assert_eq!(gathering.look(&other, true), Gathered::Wait);
-        // Those that come later wait anew.
+        // What could not be sent does not wait once more; those that come later do.
+        assert_eq!(gathering.look(&parent, true), Gathered::Go);
+        gathering.forget(&parent);
         assert_eq!(gathering.look(&parent, true), Gathered::Begin);
     }
 
@@ -76,8 +78,6 @@ mod tests {
         assert_eq!(gathering.look(&parent, false), Gathered::Go);
         assert_eq!(gathering.look(&parent, true), Gathered::Begin);
         assert_eq!(gathering.look(&parent, false), Gathered::Go);
-        assert_eq!(gathering.look(&parent, true), Gathered::Begin);
-        // What they were about was read meanwhile.
         gathering.forget(&parent);
         tokio::time::advance(GATHER).await;
         assert_eq!(gathering.look(&parent, true), Gathered::Begin);

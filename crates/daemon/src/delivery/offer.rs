@@ -208,7 +208,7 @@ impl Delivery {
                     self.delivered(notice, &message.info.id).await?;
                 }
                 None => {
-                    self.0.store.notice_back(&notice.delegation).await?;
+                    self.0.store.notice_back(&notice.delegation, false).await?;
                 }
             }
         }
@@ -217,7 +217,7 @@ impl Delivery {
 
     async fn return_all(&self, leased: &[&NoticeRow]) -> Result<bool, StepError> {
         for notice in leased {
-            self.0.store.notice_back(&notice.delegation).await?;
+            self.0.store.notice_back(&notice.delegation, false).await?;
         }
         Ok(true)
     }

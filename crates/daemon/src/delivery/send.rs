@@ -45,7 +45,16 @@ impl Tail {
 
     /// Whether this message is stored.
     pub(super) fn holds(&self, message: &str) -> bool {
-        self.messages.iter().any(|m| m.info.id == message)
+        self.message(message).is_some()
+    }
+
+    fn message(&self, id: &str) -> Option<&Message> {
+        self.messages.iter().find(|m| m.info.id == id)
+    }
+
+    /// Whether something later than this message is stored: the host takes that message for answered.
+    fn is_past(&self, message: &str) -> bool {
+        self.last_id().is_some_and(|last| last > message)
     }
 
     /// Whether a model request was made after this message was stored: an answer stands behind it, in the
@@ -133,17 +142,28 @@ impl Delivery {
         let wakings = woken_by(voice, pending, wakes, open);
         let process = voice.connection.process.to_string();
         let mut last = tail.last_id().map(str::to_owned);
-        let letters = letters(pending, &process);
+        let letters = letters(pending, &process, &tail);
         for (index, letter) in letters.iter().enumerate() {
             let composed = letter.notices.iter().map(|one| self.composed(one));
             let composed: Vec<_> = try_join_all(composed).await?;
-            let message = match letter.earlier {
-                Some(earlier) => earlier.to_owned(),
-                None => self.message_id(last.as_deref()),
+            let composed: Vec<(&NoticeRow, Composed)> = letter
+                .notices
+                .iter()
+                .zip(composed)
+                .filter_map(|(notice, composed)| Some((*notice, composed?)))
+                .collect();
+            let message = match &letter.message {
+                To::Stored(earlier) | To::Repeated(earlier) => (*earlier).to_owned(),
+                To::New => self.message_id(last.as_deref()),
             };
             let is_last = index + 1 == letters.len();
-            let waking = if is_last { wakings.as_slice() } else { &[] };
-            let ids = letter.notices.iter().map(|one| one.delegation.clone());
+            let wakings = if is_last { wakings.as_slice() } else { &[] };
+            let waking = match &letter.message {
+                To::New => wakings,
+                To::Repeated(earlier) if !tail.is_past(earlier) => wakings,
+                To::Repeated(_) | To::Stored(_) => &[],
+            };
+            let ids = composed.iter().map(|(notice, _)| notice.delegation.clone());
             let planned = self
                 .0
                 .store
@@ -155,16 +175,11 @@ impl Delivery {
                     waking.iter().map(|wake| wake.delegation.clone()).collect(),
                 )
                 .await?;
-            let sent: Vec<(&NoticeRow, Composed)> = letter
-                .notices
-                .iter()
-                .zip(composed)
-                .filter_map(|(notice, composed)| Some((*notice, composed?)))
-                .filter(|(notice, _)| planned.contains(&notice.delegation))
-                .collect();
-            if sent.is_empty() {
+            let is_planned = |notice: &NoticeRow| planned.contains(&notice.delegation);
+            let sent: Vec<_> = composed.iter().filter(|(one, _)| is_planned(one)).collect();
+            let Some((newest, _)) = sent.last() else {
                 continue;
-            }
+            };
             failpoint::pass("notice-planned");
             let parts: Vec<&Composed> = sent.iter().map(|(_, one)| one).collect();
             let parts = compose::message(parent, &parts);
@@ -175,8 +190,10 @@ impl Delivery {
                 // The host answers before it has stored the message; its next sign settles the rest.
                 return Ok(true);
             }
-            let stored = voice.api.store_message(parent, &body).await;
-            self.note_refusal(&planned, stored.map_err(StepError::from))?;
+            if !matches!(letter.message, To::Stored(_)) {
+                let stored = voice.api.store_message(parent, &body).await;
+                self.note_refusal(&planned, stored.map_err(StepError::from))?;
+            }
             failpoint::pass("notice-sent");
             let delivered = sent
                 .iter()
@@ -184,6 +201,12 @@ impl Delivery {
             try_join_all(delivered).await?;
             failpoint::pass("notice-recorded");
             last = last.max(Some(message));
+            if matches!(letter.message, To::Repeated(_)) && !wakings.is_empty() {
+                let message = self.message_id(last.as_deref());
+                self.ask_by_itself(parent, voice, &tail, wakings, newest.batch_size, &message)
+                    .await?;
+                return Ok(true);
+            }
         }
         Ok(false)
     }
@@ -215,33 +238,42 @@ impl Delivery {
 
 /// What goes into one message.
 struct Letter<'a> {
-    /// The message that all of these were in before, where this process may still hold that request.
-    earlier: Option<&'a str>,
+    message: To<'a>,
     notices: Vec<&'a NoticeRow>,
 }
 
-/// These notices as messages. What went out in one message before goes out in the same again where that process may
-/// still hold the request; all else in a later one, since the host takes an old message for answered.
-fn letters<'a>(pending: &[&'a NoticeRow], process: &str) -> Vec<Letter<'a>> {
-    let mut repeated: BTreeMap<&str, Vec<&NoticeRow>> = BTreeMap::new();
-    let mut new = Vec::new();
+/// Into which message.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum To<'a> {
+    /// One that came late: these stand in it by now.
+    Stored(&'a str),
+    /// The one that all of these were in before, since this process may still hold that request.
+    Repeated(&'a str),
+    /// A later one than all that are stored.
+    New,
+}
+
+/// These notices as messages, the new one last. What went out in one message before goes out in the same again where
+/// that process may still hold the request. A message that is stored without a notice gets it no more: it may be answered.
+fn letters<'a>(pending: &[&'a NoticeRow], process: &str, tail: &Tail) -> Vec<Letter<'a>> {
+    let mut letters: BTreeMap<To<'a>, Vec<&NoticeRow>> = BTreeMap::new();
     for &notice in pending {
-        match &notice.message {
-            Some(earlier) if notice.connection.as_deref() == Some(process) => {
-                repeated.entry(earlier).or_default().push(notice);
+        let of_process = notice.connection.as_deref() == Some(process);
+        let earlier = notice.message.as_deref().filter(|_| of_process);
+        let to = match earlier.map(|earlier| (earlier, tail.message(earlier))) {
+            None => To::New,
+            Some((earlier, None)) => To::Repeated(earlier),
+            Some((earlier, Some(stored))) => {
+                let stands = stored.parts.iter().any(|part| part.id == notice.model_part);
+                if stands { To::Stored(earlier) } else { To::New }
             }
-            _ => new.push(notice),
-        }
+        };
+        letters.entry(to).or_default().push(notice);
     }
-    let repeated = repeated.into_iter().map(|(earlier, notices)| Letter {
-        earlier: Some(earlier),
-        notices,
-    });
-    let new = (!new.is_empty()).then_some(Letter {
-        earlier: None,
-        notices: new,
-    });
-    repeated.chain(new).collect()
+    let letters = letters.into_iter();
+    letters
+        .map(|(message, notices)| Letter { message, notices })
+        .collect()
 }
 
 /// The wakings that the last of these notices can stand for: the parent is idle, and nothing else of their batches is

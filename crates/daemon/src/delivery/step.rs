@@ -67,6 +67,7 @@ impl Delivery {
             let asked = self
                 .send(parent, &voice, &pending, &wakes, &notices)
                 .await?;
+            lock(&self.0.state).gathering.forget(parent);
             if asked || wakes.is_empty() {
                 return Ok(());
             }
@@ -158,8 +159,9 @@ impl Delivery {
     ) -> Result<bool, StepError> {
         let doubtful = notices.iter().filter(|n| n.state == NoticeState::Sending);
         let mut settled = true;
-        // Several may have gone out in one message.
+        // Several may have gone out in one message: it is looked for once, and decided on once.
         let mut looked: HashMap<&str, Option<Message>> = HashMap::new();
+        let mut may_come: HashMap<&str, bool> = HashMap::new();
         for notice in doubtful {
             // What was asked of a process that lives may still be carried out there: nobody else may
             // repeat it before that process is back, or gone.
@@ -207,26 +209,46 @@ impl Delivery {
                 seen.push((notice, message));
                 continue;
             }
-            // A person's message with an offer in it is stored a moment after the bridge says so.
-            let process = lock(&self.0.state).taken.get(&notice.delegation).copied();
-            let in_a_message = process
-                .is_some_and(|process| self.0.hub.of_process(&process).is_some())
-                && voice.is_none_or(|voice| voice.activity != Activity::Idle);
-            // So is the message that wakes.
-            let wakes = self.is_asking(message);
-            if in_a_message || wakes || (alive && self.may_come(parent, notice)) {
+            let comes = match may_come.entry(message) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(unknown) => {
+                    *unknown.insert(self.may_come(parent, notice, message, alive, voice))
+                }
+            };
+            if comes {
                 settled = false;
             } else {
+                let refused = lock(&self.0.state).unseen.get(&notice.delegation).copied();
+                let refused = matches!(refused, Some(Unseen::Refused));
                 self.forget_doubt(&notice.delegation);
-                self.0.store.notice_back(&notice.delegation).await?;
+                let store = &self.0.store;
+                store.notice_back(&notice.delegation, !refused).await?;
             }
         }
         Ok(settled)
     }
 
-    /// Whether a message that is not there may come yet. A process that answers again has begun with what it was asked
-    /// before, and stores it in a moment: one look is none, a second one after that moment counts.
-    fn may_come(&self, parent: &SessionId, notice: &NoticeRow) -> bool {
+    /// Whether the message of a notice, which is not there, may come yet. A process that answers again (`alive`) has begun
+    /// with what it was asked before, and stores it in a moment: one look is none, a second one after that moment counts.
+    fn may_come(
+        &self,
+        parent: &SessionId,
+        notice: &NoticeRow,
+        message: &str,
+        alive: bool,
+        voice: Option<&Voice>,
+    ) -> bool {
+        // A person's message with an offer in it is stored a moment after the bridge says so.
+        let process = lock(&self.0.state).taken.get(&notice.delegation).copied();
+        let in_a_message = process.is_some_and(|process| self.0.hub.of_process(&process).is_some())
+            && voice.is_none_or(|voice| voice.activity != Activity::Idle);
+        // So is the message that wakes.
+        if in_a_message || self.is_asking(message) {
+            return true;
+        }
+        if !alive {
+            return false;
+        }
         let first = {
             let mut state = lock(&self.0.state);
             let unseen = state.unseen.entry(notice.delegation.clone());

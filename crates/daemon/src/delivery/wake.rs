@@ -11,6 +11,7 @@ use brigade_store::{NoticeRow, Row, WakeRow};
 use futures::future::try_join_all;
 use tokio::time::Instant;
 
+use super::send::Tail;
 use super::step::Voice;
 use super::{Delivery, StepError, compose};
 use crate::failpoint;
@@ -253,7 +254,7 @@ impl Delivery {
                 due.push(one);
             }
         }
-        let Some((first, last)) = due.first() else {
+        let Some((_, last)) = due.first() else {
             return Ok(());
         };
         // What was planned before and is stored is asked for again; else a message of its own is made.
@@ -266,23 +267,44 @@ impl Delivery {
             Some(message) => self.0.store.told_by(parent, message).await?,
             None => Vec::new(),
         };
-        let parts = if told.is_empty() {
-            let Some(row) = self.0.store.get(&first.delegation).await? else {
-                return Ok(());
-            };
-            waking_parts(parent, &row, last.batch_size)
-        } else {
-            let composed = told.iter().map(|notice| self.composed(notice));
-            let composed = try_join_all(composed).await?;
-            compose::message(parent, &composed.iter().flatten().collect::<Vec<_>>())
-        };
-        let message = planned.map_or_else(|| self.message_id(tail.last_id()), str::to_owned);
-        let body = tail.body(&message, parts, false);
         let wakes: Vec<&WakeRow> = due.iter().map(|(wake, _)| *wake).collect();
+        let message = planned.map_or_else(|| self.message_id(tail.last_id()), str::to_owned);
+        if told.is_empty() {
+            return self
+                .ask_by_itself(parent, voice, &tail, &wakes, last.batch_size, &message)
+                .await;
+        }
+        let composed = told.iter().map(|notice| self.composed(notice));
+        let composed = try_join_all(composed).await?;
+        let parts = compose::message(parent, &composed.iter().flatten().collect::<Vec<_>>());
+        let body = tail.body(&message, parts, false);
         let planned = wakes.iter().map(|wake| wake.delegation.clone()).collect();
         let store = &self.0.store;
         store.wakes_sending(planned, message.clone()).await?;
         self.ask(parent, voice, &wakes, &message, &body).await
+    }
+
+    /// Asks for a reply by a message that does nothing else.
+    pub(super) async fn ask_by_itself(
+        &self,
+        parent: &SessionId,
+        voice: &Voice,
+        tail: &Tail,
+        wakes: &[&WakeRow],
+        batch: usize,
+        message: &str,
+    ) -> Result<(), StepError> {
+        let store = &self.0.store;
+        let Some(first) = wakes.first() else {
+            return Ok(());
+        };
+        let Some(row) = store.get(&first.delegation).await? else {
+            return Ok(());
+        };
+        let body = tail.body(message, waking_parts(parent, &row, batch), false);
+        let planned = wakes.iter().map(|wake| wake.delegation.clone()).collect();
+        store.wakes_sending(planned, message.to_owned()).await?;
+        self.ask(parent, voice, wakes, message, &body).await
     }
 
     /// Ends what would wake for a batch of which nothing stands in the session or is to come: a parent that has

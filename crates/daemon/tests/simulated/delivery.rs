@@ -220,6 +220,29 @@ async fn what_is_lost_on_the_way_of_a_notice_is_made_good_once() {
 }
 
 #[tokio::test]
+async fn what_was_refused_comes_after_what_the_person_wrote_meanwhile() {
+    let (rig, host, root) = begun("").await;
+    let post = format!("POST /session/{root}/prompt_async");
+    rig.faults.next(&post, Fault::Status(500));
+    let first = host.delegate(&root, "@stream g1\n@say 1").await.unwrap();
+    let second = host.delegate(&root, "@say 2").await.unwrap();
+    rig.noticed(&root, std::slice::from_ref(&second)).await;
+    rig.world.open("g1");
+    while !rig.faults.all_happened() {
+        tokio::task::yield_now().await;
+    }
+    host.person(&root, "and?");
+    let ids = [first, second];
+    rig.assert_once(&root, &ids, 3).await;
+    // The host takes a message for answered that is older than an answer.
+    rig.world.read(|state| {
+        let messages = state.messages(&root);
+        let ordered = messages.windows(2).all(|pair| pair[0].id() < pair[1].id());
+        assert!(ordered, "{}", state.dump());
+    });
+}
+
+#[tokio::test]
 async fn a_waking_in_doubt_is_not_answered_twice() {
     for fault in [
         Fault::LostRequest,

@@ -62,8 +62,12 @@ async fn a_notice_goes_from_pending_by_sending_to_delivered_and_not_back() {
     assert_eq!(row.message.as_deref(), Some("msg_1"));
     assert_eq!(row.connection.as_deref(), Some("1:1"));
     // In doubt: back, and the message stays known, so that a repeat is the same one.
-    assert!(store.notice_back(&first).await.unwrap());
+    assert!(store.notice_back(&first, true).await.unwrap());
     assert_eq!(open(&fixture).await[0].message.as_deref(), Some("msg_1"));
+    assert_eq!(send("msg_1").await.unwrap(), std::slice::from_ref(&first));
+    // Refused: that message will never come, and a repeat is a later one.
+    assert!(store.notice_back(&first, false).await.unwrap());
+    assert_eq!(open(&fixture).await[0].message, None);
     assert_eq!(send("msg_1").await.unwrap(), std::slice::from_ref(&first));
     assert!(
         store
@@ -77,7 +81,7 @@ async fn a_notice_goes_from_pending_by_sending_to_delivered_and_not_back() {
             .await
             .unwrap()
     );
-    assert!(!store.notice_back(&first).await.unwrap());
+    assert!(!store.notice_back(&first, true).await.unwrap());
     assert!(!store.notice_needless(&first).await.unwrap());
     assert!(send("msg_3").await.unwrap().is_empty());
     assert_eq!(open(&fixture).await.len(), 1);
@@ -104,7 +108,7 @@ async fn a_lease_takes_all_or_none() {
     // A read in the parent's session does not end a lease: the bridge may have used it.
     assert!(!store.notice_needless(&first).await.unwrap());
     assert!(store.notice_needless(&second).await.unwrap());
-    assert!(store.notice_back(&first).await.unwrap());
+    assert!(store.notice_back(&first, true).await.unwrap());
     let row = &open(&fixture).await[0];
     assert_eq!(
         (row.state, row.message.clone()),
