@@ -12,7 +12,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::message::Message;
 use super::shared::Inquiries;
 use super::transport::{Method, Reply, Request, Transport};
 use super::types::{AgentInfo, ApiError, Ask, Child, HostError, PromptBody, Status};
@@ -20,16 +19,10 @@ use super::types::{AgentInfo, ApiError, Ask, Child, HostError, PromptBody, Statu
 /// How long an ordinary call may take. A host with twenty children at work answers within a second; one that
 /// is suspended or booting does not answer at all.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Reading messages may carry many megabytes.
-const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// How far a clock may have been set back since a delegation was registered, in milliseconds.
 const CLOCK_MARGIN: u64 = 24 * 60 * 60 * 1_000;
 /// How many root sessions are looked through: more than anybody uses in a day and a delegation's time.
 const ROOTS: usize = 100_000;
-/// Messages per page while looking for a prompt.
-const PAGE: usize = 30;
-/// How many of the last messages are asked for, at first and where those say too little.
-const LAST: (usize, usize) = (6, 20);
 
 /// The host's API in one directory.
 #[derive(Clone)]
@@ -162,108 +155,6 @@ impl Api {
         self.call(Method::Post, path, Some(body), CALL_TIMEOUT)
             .await
             .map(|_| ())
-    }
-
-    /// One message; none if it does not exist.
-    ///
-    /// # Errors
-    /// [`ApiError`].
-    pub async fn message(
-        &self,
-        session: &SessionId,
-        id: &str,
-    ) -> Result<Option<Message>, ApiError> {
-        absent(
-            self.typed(
-                Method::Get,
-                format!("/session/{session}/message/{id}"),
-                None,
-            )
-            .await,
-        )
-    }
-
-    /// The last `limit` messages, in order.
-    ///
-    /// # Errors
-    /// [`ApiError`]; not found means that the session is gone.
-    pub async fn messages(
-        &self,
-        session: &SessionId,
-        limit: usize,
-    ) -> Result<Vec<Message>, ApiError> {
-        self.page(session, limit, None).await
-    }
-
-    /// The last messages, in order: a few, or more of them where those are not enough. One message may hold much, and
-    /// the host has better to do than to tell them all.
-    ///
-    /// # Errors
-    /// [`ApiError`]; not found means that the session is gone.
-    pub async fn last_messages(
-        &self,
-        session: &SessionId,
-        is_enough: impl Fn(&[Message]) -> bool,
-    ) -> Result<Vec<Message>, ApiError> {
-        let (few, more) = LAST;
-        let messages = self.messages(session, few).await?;
-        if messages.len() < few || is_enough(&messages) {
-            return Ok(messages);
-        }
-        self.messages(session, more).await
-    }
-
-    /// All messages from the last one that holds one of these parts, in order; empty if there is none. Reads from
-    /// the end, page by page, and no further than that.
-    ///
-    /// # Errors
-    /// [`ApiError`]; not found means that the session is gone.
-    pub async fn messages_since(
-        &self,
-        session: &SessionId,
-        parts: &[String],
-    ) -> Result<Vec<Message>, ApiError> {
-        let mut found: Vec<Message> = Vec::new();
-        let mut before: Option<String> = None;
-        let mut all = false;
-        loop {
-            let mut page = match self.page(session, PAGE, before.as_deref()).await {
-                // The host knows our cursor no more: all at once, then.
-                Err(ApiError::Host { error, .. }) if error.status == 400 && before.is_some() => {
-                    found.clear();
-                    all = true;
-                    self.page(session, 0, None).await?
-                }
-                page => page?,
-            };
-            if let Some(at) = page.iter().rposition(|message| holds(message, parts)) {
-                page.drain(..at);
-                page.append(&mut found);
-                return Ok(page);
-            }
-            if all || page.len() < PAGE {
-                return Ok(Vec::new());
-            }
-            before = page.first().map(cursor_before);
-            page.append(&mut found);
-            found = page;
-        }
-    }
-
-    async fn page(
-        &self,
-        session: &SessionId,
-        limit: usize,
-        before: Option<&str>,
-    ) -> Result<Vec<Message>, ApiError> {
-        let mut path = format!("/session/{session}/message?limit={limit}");
-        if let Some(before) = before {
-            path.push_str("&before=");
-            path.push_str(before);
-        }
-        let call = format!("GET {path}");
-        let reply = self.call(Method::Get, path, None, READ_TIMEOUT).await?;
-        parse(&call, reply)
     }
 
     /// Stops what a session does and returns when the host has done so. Idle sessions are left as they are.
@@ -468,14 +359,14 @@ fn metadata(delegation: &DelegationId, attempt: Attempt) -> Value {
     json!({"brigade": {"delegation": delegation, "attempt": attempt}})
 }
 
-fn parse<T: DeserializeOwned>(call: &str, reply: Reply) -> Result<T, ApiError> {
+pub(super) fn parse<T: DeserializeOwned>(call: &str, reply: Reply) -> Result<T, ApiError> {
     serde_json::from_value(reply.body).map_err(|error| ApiError::Unexpected {
         call: call.to_owned(),
         why: error.to_string(),
     })
 }
 
-fn absent<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+pub(super) fn absent<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_not_found() => Ok(None),
@@ -498,94 +389,9 @@ fn words_of(body: &Value) -> String {
     }
 }
 
-fn holds(message: &Message, parts: &[String]) -> bool {
-    message.info.role == "user" && message.parts.iter().any(|part| parts.contains(&part.id))
-}
-
-/// The host's cursor for what comes before a message: it gives it in a header, which not every transport
-/// carries, and it is no more than this.
-fn cursor_before(message: &Message) -> String {
-    let cursor = json!({"id": message.info.id, "time": message.info.time.created});
-    base64url(cursor.to_string().as_bytes())
-}
-
-fn base64url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .chain([0, 0].iter())
-            .take(3)
-            .fold(0_usize, |group, byte| (group << 8) | usize::from(*byte));
-        for digit in 0..=chunk.len() {
-            text.push(char::from(DIGITS[(group >> (18 - 6 * digit)) & 63]));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
-    use futures::future::BoxFuture;
-
     use super::*;
-    use crate::opencode::TransportError;
-
-    #[test]
-    fn the_cursor_is_the_hosts() {
-        // Recorded: the `before` of the host's own Link header.
-        let message: Message = serde_json::from_value(json!({
-            "info": {"id": "msg_20431655b001vHSlzshRsIdGI9", "role": "assistant",
-                     "time": {"created": 1_795_366_675_803_u64}},
-        }))
-        .unwrap();
-        assert_eq!(
-            cursor_before(&message),
-            "eyJpZCI6Im1zZ18yMDQzMTY1NWIwMDF2SFNsenNoUnNJZEdJOSIsInRpbWUiOjE3OTUzNjY2NzU4MDN9"
-        );
-    }
-
-    /// A session with this many messages, and what was asked of it.
-    struct Session(usize, Mutex<Vec<String>>);
-
-    impl Transport for Session {
-        fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, TransportError>> {
-            let (_, limit) = request.path.split_once("limit=").unwrap();
-            let limit: usize = limit.parse().unwrap();
-            self.1.lock().unwrap().push(request.path);
-            let messages = (self.0.saturating_sub(limit)..self.0)
-                .map(|n| json!({"info": {"id": format!("msg_{n}"), "role": "user", "time": {}}}));
-            let body = messages.collect();
-            Box::pin(std::future::ready(Ok(Reply { status: 200, body })))
-        }
-    }
-
-    #[tokio::test]
-    async fn no_more_of_the_last_messages_is_read_than_is_enough() {
-        let (few, more) = LAST;
-        for (count, sought, read, asked) in [
-            (more + 5, "msg_24", few, 1),
-            (more + 5, "msg_18", more, 2),
-            (more + 5, "msg_0", more, 2),
-            (few, "msg_9", few, 2),
-            (few - 1, "msg_9", few - 1, 1),
-        ] {
-            let session = Arc::new(Session(count, Mutex::default()));
-            let api = Api::new(Arc::clone(&session) as _, "/p".to_owned());
-            let is_enough = |all: &[Message]| all.iter().any(|one| one.info.id == sought);
-            let id = "ses_1".parse().unwrap();
-            let messages = api.last_messages(&id, is_enough).await.unwrap();
-            assert_eq!(messages.len(), read, "{sought} of {count}");
-            assert_eq!(
-                session.1.lock().unwrap().len(),
-                asked,
-                "{sought} of {count}"
-            );
-        }
-    }
 
     #[test]
     fn the_words_of_an_error_are_found() {

@@ -9,6 +9,7 @@ mod http;
 mod id;
 mod judge;
 mod message;
+mod messages;
 mod observe;
 mod parent;
 mod report;

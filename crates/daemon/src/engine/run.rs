@@ -24,6 +24,7 @@ use crate::processes::Processes;
 
 /// How many signals may wait for the run before the bridge has to wait.
 const SIGNALS: usize = 1_024;
+
 /// How much of a command is told that a dead host has left running, in characters.
 const COMMAND: usize = 120;
 
@@ -377,12 +378,12 @@ async fn inherit(api: &Api, record: &Delegation) -> Result<Inherited, ApiError> 
     let model = match &spec.model {
         Some(model) => Some(model.clone()),
         None => {
-            let named =
-                |message: &&Message| message.info.role == "user" && message.info.model.is_some();
-            let names_one = |messages: &[Message]| messages.iter().any(|message| named(&message));
-            let messages = api.last_messages(&spec.parent, names_one).await?;
-            let latest = messages.iter().rev().find(named);
-            latest.and_then(|message| message.info.model.clone())
+            let latest = |messages: &[Message]| {
+                let mut users = messages.iter().rev().filter(|one| one.info.role == "user");
+                users.find_map(|one| one.info.model.clone())
+            };
+            let names_one = |messages: &[Message]| latest(messages).is_some();
+            latest(&api.last_messages(&spec.parent, names_one).await?)
         }
     };
     Ok(Inherited::From { rules, model })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::host::Inner;
+use super::page::page;
 use super::world::{Message, Run, State, World, text};
 
 /// Status and body.
@@ -128,25 +129,11 @@ impl Inner {
     }
 
     fn messages(&self, id: &str, query: &str) -> Answer {
-        let mut limit = 0;
-        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            match name {
-                // Its cursors are not known to this host, which a real one may say too.
-                "before" => return (400, json!({"_tag": "BadRequest"})),
-                "limit" => limit = value.parse().unwrap_or(0),
-                _ => {}
-            }
-        }
-        self.world.read(|state| {
-            let all = state.messages(id);
-            let first = if limit == 0 {
-                0
-            } else {
-                all.len().saturating_sub(limit)
-            };
-            let page: Vec<Value> = all[first..].iter().map(Message::json).collect();
-            (200, json!(page))
-        })
+        self.world
+            .read(|state| match page(state.messages(id), query, Message::id) {
+                Some(page) => (200, page.iter().map(Message::json).collect()),
+                None => (400, json!({"_tag": "BadRequest"})),
+            })
     }
 
     /// Stores a message, and has it answered unless no reply is asked for.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use brigade_testkit::simulated::page;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 
@@ -36,6 +37,10 @@ pub(super) struct Message {
 }
 
 impl Message {
+    fn id(&self) -> &str {
+        self.info["id"].as_str().unwrap_or_default()
+    }
+
     pub(super) fn json(&self) -> Value {
         json!({"info": self.info, "parts": self.parts})
     }
@@ -91,23 +96,13 @@ impl State {
         json!(infos.map(|child| &child.info).collect::<Vec<_>>())
     }
 
-    /// The newest messages of a session, as its page is asked for.
+    /// A page of a session's messages. None where there is no such session.
     pub(super) fn messages(&self, id: &str, query: &str) -> Option<(u16, Value)> {
-        let mut limit = usize::MAX;
-        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            match name {
-                "before" => return Some((400, json!({"_tag": "BadRequest"}))),
-                // None at all is all of them, as with the real host.
-                "limit" => limit = value.parse().ok().filter(|n| *n > 0).unwrap_or(usize::MAX),
-                _ => {}
-            }
-        }
         let all = &self.sessions.get(id)?.messages;
-        let page = &all[all.len().saturating_sub(limit)..];
-        Some((
-            200,
-            json!(page.iter().map(Message::json).collect::<Vec<_>>()),
-        ))
+        Some(match page(all, query, Message::id) {
+            Some(page) => (200, page.iter().map(Message::json).collect()),
+            None => (400, json!({"_tag": "BadRequest"})),
+        })
     }
 }
 
