@@ -287,3 +287,33 @@ async fn a_tool_of_a_plugin_can_ask_for_an_edit() {
     assert!(refused.contains("Leave it."), "{refused}");
     assert!(server.permissions().await.unwrap().is_empty());
 }
+
+/// The rule by which the simulated host goes, too.
+#[tokio::test]
+async fn what_was_posted_last_is_answered_once_whatever_its_id() {
+    let sandbox = Sandbox::new().await.unwrap();
+    let server = Serve::start(&sandbox).await.unwrap();
+    let session = server.create("First").await.unwrap();
+    let numbered = |number: u32| {
+        let part = json!({"id": format!("prt_{number:012x}aaaaaaaaaaaaaa"), "type": "text", "text": number.to_string()});
+        json!({"messageID": format!("msg_{number:012x}aaaaaaaaaaaaaa"), "parts": [part]})
+    };
+    let turns = async |body: &serde_json::Value| {
+        server.prompt_with(&session.id, body).await.unwrap();
+        sandbox.model().turns().len()
+    };
+    server.prompt(&session.id, "hello").await.unwrap();
+    // An ID that is older than all others.
+    assert_eq!(turns(&numbered(2)).await, 2);
+    assert_eq!(turns(&numbered(2)).await, 2, "it is answered");
+    assert_eq!(turns(&numbered(1)).await, 3);
+    assert_eq!(turns(&numbered(2)).await, 4, "it is the latest again");
+    let mut quiet = numbered(3);
+    quiet["noReply"] = json!(true);
+    assert_eq!(turns(&quiet).await, 4);
+    // Stored once, and listed as it was stored first.
+    let messages = server.messages(&session.id).await.unwrap();
+    let prompts = messages.iter().filter(|message| message.role() == "user");
+    let texts: Vec<String> = prompts.map(brigade_testkit::Message::text).collect();
+    assert_eq!(texts, ["hello", "2", "1", "3"]);
+}

@@ -1,7 +1,5 @@
 //! The machine's own faults: disks, clock, suspended processes. The daemon and its files are real.
 
-use std::time::Duration;
-
 use brigade_core::delegation::State;
 use brigade_testkit::simulated::{Confirm, Fault, SimulatedHost};
 use rustix::process::Signal;
@@ -377,10 +375,7 @@ async fn a_host_suspended_while_it_makes_a_child_is_waited_for_and_makes_no_seco
     rig.faults
         .next("POST /session", Fault::Held("make".to_owned()));
     let id = host.delegate(&root, "@say done").await.unwrap();
-    while !rig.faults.all_happened() {
-        // Nobody is told that a fault is under way.
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    rig.faulted().await;
     signal(host.pid(), Signal::STOP);
     rig.world.open("make");
     rig.logged("making the child failed, looking for it").await;

@@ -7,6 +7,7 @@ mod delivery;
 mod desktop;
 #[cfg(target_os = "linux")]
 mod disks;
+mod doubts;
 mod gc;
 mod gone;
 mod histories;

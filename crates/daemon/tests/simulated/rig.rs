@@ -393,6 +393,13 @@ impl Rig {
         self.until("the notices", all).await;
     }
 
+    /// Waits until everything that was to go wrong does so.
+    pub(crate) async fn faulted(&self) {
+        if let Err(error) = self.faults.all_happen(LIMIT).await {
+            panic!("{error}\n{}", self.dump());
+        }
+    }
+
     pub(crate) async fn until<T>(
         &self,
         what: &str,

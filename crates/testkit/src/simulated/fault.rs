@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+use crate::{Result, Watched};
 
 /// What goes wrong with one of the daemon's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,56 +50,74 @@ struct Plan {
 }
 
 /// What is to go wrong. Cheap to clone; all clones share one plan.
-#[derive(Clone, Default)]
-pub struct Faults(Arc<Mutex<Plan>>);
+#[derive(Clone)]
+pub struct Faults(Arc<Watched<Plan>>);
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self(Arc::new(Watched::new(Plan::default())))
+    }
+}
 
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.plan().ordered).finish()
+        self.0
+            .read(|plan| f.debug_list().entries(&plan.ordered).finish())
     }
 }
 
 impl Faults {
-    fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The next request whose `METHOD path` begins so goes wrong like this.
     pub fn next(&self, line: &str, fault: Fault) {
-        self.plan().ordered.push_back((line.to_owned(), fault));
+        self.0
+            .update(|plan| plan.ordered.push_back((line.to_owned(), fault)));
     }
 
     /// Whether everything that was ordered has happened.
     #[must_use]
     pub fn all_happened(&self) -> bool {
-        self.plan().ordered.is_empty()
+        self.0.read(|plan| plan.ordered.is_empty())
+    }
+
+    /// Waits until everything that was ordered has happened.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`](crate::Error::Timeout).
+    pub async fn all_happen(&self, limit: Duration) -> Result<()> {
+        let seen = |plan: &Plan| format!("{:?} has not happened", plan.ordered);
+        let look = |plan: &Plan| plan.ordered.is_empty().then_some(());
+        self.0
+            .until_within(limit, "what was to go wrong", seen, look)
+            .await
     }
 
     /// How the daemon is crashed.
     pub fn on_crash(&self, crash: impl Fn() + Send + Sync + 'static) {
-        self.plan().crash = Some(Arc::new(crash));
+        self.0.update(|plan| plan.crash = Some(Arc::new(crash)));
     }
 
     /// From now on requests go wrong by chance: so many of a hundred, at most so many in all, with at most so
     /// many crashes of the daemon among them.
     pub fn by_chance(&self, seed: u64, percent: u64, budget: u32, crashes: u32) {
-        self.plan().random = Some(Random {
+        let random = Random {
             rng: StdRng::seed_from_u64(seed),
             percent,
             left: budget,
             crashes,
-        });
+        };
+        self.0.update(|plan| plan.random = Some(random));
     }
 
     /// Nothing goes wrong any more.
     pub fn heal(&self) {
-        let mut plan = self.plan();
-        plan.ordered.clear();
-        plan.random = None;
+        self.0.update(|plan| {
+            plan.ordered.clear();
+            plan.random = None;
+        });
     }
 
     pub(super) fn crash(&self) {
-        let crash = self.plan().crash.clone();
+        let crash = self.0.read(|plan| plan.crash.clone());
         if let Some(crash) = crash {
             crash();
         }
@@ -105,22 +125,22 @@ impl Faults {
 
     /// What goes wrong with this request.
     pub(super) fn draw(&self, line: &str) -> Option<Fault> {
-        let mut plan = self.plan();
-        let at = plan
-            .ordered
-            .iter()
-            .position(|(prefix, _)| line.starts_with(prefix.as_str()));
-        if let Some(at) = at {
-            return plan.ordered.remove(at).map(|(_, fault)| fault);
-        }
-        plan.random.as_mut()?.draw()
+        self.0.update(|plan| {
+            let mut ordered = plan.ordered.iter();
+            let at = ordered.position(|(prefix, _)| line.starts_with(prefix.as_str()));
+            match at {
+                Some(at) => plan.ordered.remove(at).map(|(_, fault)| fault),
+                None => plan.random.as_mut()?.draw(),
+            }
+        })
     }
 
     /// Whether something else, of which one of a hundred times this many goes wrong, does so now.
     pub(super) fn strikes(&self, percent: u64) -> bool {
-        let mut plan = self.plan();
-        let random = plan.random.as_mut();
-        random.is_some_and(|random| random.left > 0 && random.rng.next_u64() % 100 < percent)
+        self.0.update(|plan| {
+            let random = plan.random.as_mut();
+            random.is_some_and(|random| random.left > 0 && random.rng.next_u64() % 100 < percent)
+        })
     }
 }
 

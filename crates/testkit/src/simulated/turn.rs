@@ -24,7 +24,6 @@ struct Request {
     assistant: String,
     answers: String,
     prompt: String,
-    users: usize,
 }
 
 impl Inner {
@@ -38,9 +37,6 @@ impl Inner {
                 &json!({"status": {"type": "busy"}}),
             );
             let Some(request) = self.ask_model(&session) else {
-                self.world
-                    .state
-                    .update(|state| self.forget(state, &session));
                 return;
             };
             breathe().await;
@@ -93,14 +89,19 @@ impl Inner {
         state.runs.retain(|run| !ours(run));
     }
 
-    /// Makes the assistant's message and notes the request. None when the session is gone.
+    /// Makes the assistant's message and notes the request. None when the turn is at its end: nothing is left to
+    /// answer, or the session is gone.
     fn ask_model(&self, session: &str) -> Option<Request> {
         let (request, info) = self.world.state.update(|state| {
-            let messages = state.messages(session);
-            let users: Vec<&Message> = messages.iter().filter(|m| !m.is_assistant()).collect();
-            let last = users.last()?;
-            let (answers, prompt, users) = (last.id().to_owned(), last.text(), users.len());
-            let seen: Vec<String> = messages.iter().map(Message::text).collect();
+            if is_answered(state, session) {
+                self.forget(state, session);
+                self.idle(state, session);
+                return None;
+            }
+            let last = state.latest(session, |message| !message.is_assistant())?;
+            let (answers, prompt) = (last.id().to_owned(), last.text());
+            let messages = state.messages(session).iter();
+            let seen: Vec<String> = messages.map(Message::text).collect();
             let assistant = state.new_id("msg");
             let info = json!({"id": assistant, "role": "assistant", "sessionID": session, "parentID": answers,
                 "agent": "build", "providerID": "scripted", "modelID": "main", "time": {"created": state.now}});
@@ -119,7 +120,6 @@ impl Inner {
                 assistant,
                 answers,
                 prompt,
-                users,
             };
             Some((request, info))
         })?;
@@ -288,8 +288,7 @@ impl Inner {
             };
             let info = edit(state, session, &request.assistant, change);
             self.emit_in(state, "message.updated", session, &json!({"info": info}));
-            let users = state.messages(session).iter().filter(|m| !m.is_assistant());
-            let goes_on = finish == "tool-calls" || users.count() > request.users;
+            let goes_on = !is_answered(state, session);
             if !goes_on {
                 self.forget(state, session);
                 self.idle(state, session);
@@ -327,6 +326,21 @@ impl Inner {
             again
         })
     }
+}
+
+/// Whether nothing is left to answer, by the host's rule: the latest answer is through, and it is the answer to the
+/// latest prompt.
+fn is_answered(state: &State, session: &str) -> bool {
+    let Some(prompt) = state.latest(session, |message| !message.is_assistant()) else {
+        return true;
+    };
+    state
+        .latest(session, Message::is_assistant)
+        .is_some_and(|answer| {
+            let finish = answer.info["finish"].as_str();
+            finish.is_some_and(|finish| finish != "tool-calls")
+                && answer.info["parentID"] == *prompt.id()
+        })
 }
 
 /// Others get their turn.

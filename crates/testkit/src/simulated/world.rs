@@ -52,11 +52,6 @@ impl Message {
         texts.join("\n")
     }
 
-    fn order(&self) -> (u64, String) {
-        let created = self.info["time"]["created"].as_u64().unwrap_or(0);
-        (created, self.id().to_owned())
-    }
-
     pub(super) fn json(&self) -> Value {
         json!({"info": self.info, "parts": self.parts})
     }
@@ -167,6 +162,13 @@ impl State {
     #[must_use]
     pub fn messages(&self, id: &str) -> &[Message] {
         self.session(id).map_or(&[], |session| &session.messages)
+    }
+
+    /// The latest of these messages of a session. The host lists messages as they were stored first, and goes by their
+    /// times.
+    pub(super) fn latest(&self, id: &str, which: impl Fn(&Message) -> bool) -> Option<&Message> {
+        let of_them = self.messages(id).iter().filter(|message| which(message));
+        of_them.max_by_key(|message| (message.info["time"]["created"].as_u64(), message.id()))
     }
 
     /// A session's children, in the order in which they were made.
@@ -402,9 +404,7 @@ impl World {
                 None => message.parts.push(part),
             }
         }
-        let stored = message.clone();
-        session.messages.sort_by_key(Message::order);
-        Some(stored)
+        Some(message.clone())
     }
 }
 
