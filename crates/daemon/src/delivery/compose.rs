@@ -19,27 +19,38 @@ pub(super) struct Composed {
 }
 
 /// The parts of one message that holds these notices, without a message ID. The person's lines are one part, named by the
-/// first: OpenCode shows no more than the first text of a message.
-pub(super) fn message(parent: &SessionId, notices: &[&Composed]) -> Vec<Value> {
-    let mut all: Vec<Value> = notices
+/// first: OpenCode's web UI shows no more than the first text of a message.
+pub(super) fn message<'a>(
+    parent: &SessionId,
+    notices: impl IntoIterator<Item = &'a Composed>,
+) -> Vec<Value> {
+    let notices = Vec::from_iter(notices);
+    let mut parts: Vec<Value> = notices
         .iter()
         .map(|one| part(parent, &one.model, SYNTHETIC))
         .collect();
     if let Some(first) = notices.first() {
         let lines: Vec<&str> = notices.iter().map(|one| one.person.1.as_str()).collect();
         let person = (first.person.0.clone(), lines.join("\n"));
-        all.push(part(parent, &person, IGNORED));
+        parts.push(part(parent, &person, IGNORED));
     }
-    all
+    parts
 }
 
 impl Delivery {
-    /// Writes a notice from what the store holds; the same row always gives the same text.
-    pub(super) async fn compose(
+    /// A notice as it is sent; none where nothing is on record of its delegation.
+    pub(super) async fn composed(
         &self,
         notice: &NoticeRow,
-        row: &Row,
-    ) -> Result<Composed, StoreError> {
+    ) -> Result<Option<Composed>, StoreError> {
+        match self.0.store.get(&notice.delegation).await? {
+            Some(row) => Ok(Some(self.compose(notice, &row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes a notice from what the store holds; the same row always gives the same text.
+    async fn compose(&self, notice: &NoticeRow, row: &Row) -> Result<Composed, StoreError> {
         let spec = &row.delegation.spec;
         let inline_limit = self
             .0

@@ -5,10 +5,12 @@
 //! `sending` until it has been seen in the session; after any doubt the session is read.
 
 mod compose;
+mod doubt;
 mod gather;
 mod offer;
 mod send;
 mod step;
+mod tail;
 mod wake;
 
 use std::collections::{HashMap, HashSet};

@@ -7,6 +7,7 @@ use brigade_core::id::{DelegationId, SessionId};
 use brigade_os::process::ProcessId;
 use brigade_protocol::bridge::Down;
 use brigade_store::{NoticeRow, NoticeState, StoreError};
+use futures::future::try_join_all;
 
 use super::{Delivery, StepError, compose};
 use crate::failpoint;
@@ -55,13 +56,9 @@ impl Delivery {
             state.last_lease
         };
         let ids: Vec<DelegationId> = notices.iter().map(|n| n.delegation.clone()).collect();
-        let mut composed = Vec::new();
-        for notice in notices {
-            if let Some(row) = self.0.store.get(&notice.delegation).await? {
-                composed.push(self.compose(notice, &row).await?);
-            }
-        }
-        let parts = compose::message(parent, &composed.iter().collect::<Vec<_>>());
+        let composed = notices.iter().map(|notice| self.composed(notice));
+        let composed = try_join_all(composed).await?;
+        let parts = compose::message(parent, composed.iter().flatten());
         let leased = self
             .0
             .store

@@ -7,11 +7,11 @@ use brigade_agents::opencode::{PromptBody, fixed_part_id};
 use brigade_core::id::{DelegationId, SessionId};
 use brigade_core::text::notice;
 use brigade_os::process::ProcessId;
-use brigade_store::{NoticeRow, Row, WakeRow};
+use brigade_store::{NoticeRow, WakeRow};
 use futures::future::try_join_all;
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::send::Tail;
 use super::step::Voice;
 use super::{Delivery, StepError, compose};
 use crate::failpoint;
@@ -57,6 +57,21 @@ impl Woken {
     /// Whether a proof may still come: the process lives.
     pub(super) fn may_be_proven(&self, processes: &dyn Processes) -> bool {
         processes.is_alive(&self.process)
+    }
+}
+
+/// A waking for a batch whose notices stand in the session.
+struct Told<'a> {
+    wake: &'a WakeRow,
+    /// The last of them.
+    last: NoticeRow,
+}
+
+impl Told<'_> {
+    /// What is to be answered: a waking's own message, where there is one, comes after the notices.
+    fn messages(&self) -> impl Iterator<Item = &str> {
+        let messages = [&self.last.message, &self.wake.message];
+        messages.into_iter().flatten().map(String::as_str)
     }
 }
 
@@ -216,13 +231,13 @@ impl Delivery {
         if planned.all(|message| message.is_some_and(|message| self.is_awaited(message))) {
             return Ok(());
         }
-        let mut told: Vec<(&WakeRow, NoticeRow)> = Vec::new();
+        let mut told = Vec::new();
         for wake in wakes {
             if open.iter().any(|notice| notice.batch == wake.batch) {
                 continue;
             }
             match self.0.store.last_delivered(parent, wake.batch).await? {
-                Some(last) => told.push((wake, last)),
+                Some(last) => told.push(Told { wake, last }),
                 // A batch whose every result was read by tool calls needs no waking.
                 None => self.woke(wake).await?,
             }
@@ -230,19 +245,14 @@ impl Delivery {
         if told.is_empty() {
             return Ok(());
         }
-        // A waking's own message, where there is one, comes after the notices.
-        let anchors = |(wake, last): &(&WakeRow, NoticeRow)| {
-            let anchors = [last.message.clone(), wake.message.clone()];
-            anchors.into_iter().flatten().collect::<Vec<_>>()
-        };
-        let sought: Vec<String> = told.iter().flat_map(anchors).collect();
+        let sought: Vec<&str> = told.iter().flat_map(Told::messages).collect();
         let Some(tail) = self.tail(parent, &voice.api, &sought).await? else {
             return Ok(());
         };
-        let mut due: Vec<(&WakeRow, NoticeRow)> = Vec::new();
-        for one in told {
-            let wake = one.0;
-            if anchors(&one).iter().any(|message| tail.answered(message)) {
+        let mut due = Vec::new();
+        for one in &told {
+            let wake = one.wake;
+            if one.messages().any(|message| tail.answered(message)) {
                 self.woke(wake).await?;
             } else if self.is_waking(&wake.delegation) {
                 // That request will see everything that is stored by now.
@@ -254,57 +264,54 @@ impl Delivery {
                 due.push(one);
             }
         }
-        let Some((_, last)) = due.first() else {
+        let Some(first) = due.first() else {
             return Ok(());
         };
+        let wakes: Vec<&WakeRow> = due.iter().map(|one| one.wake).collect();
         // What was planned before and is stored is asked for again; else a message of its own is made.
-        let planned = due
-            .iter()
-            .filter_map(|(wake, _)| wake.message.as_deref())
-            .filter(|message| tail.holds(message))
-            .max();
-        let told = match planned {
+        let planned = wakes.iter().filter_map(|wake| wake.message.as_deref());
+        let planned = planned.filter(|message| tail.holds(message)).max();
+        let notices = match planned {
             Some(message) => self.0.store.told_by(parent, message).await?,
             None => Vec::new(),
         };
-        let wakes: Vec<&WakeRow> = due.iter().map(|(wake, _)| *wake).collect();
+        let parts = if notices.is_empty() {
+            self.waking_parts(parent, &wakes, first.last.batch_size)
+                .await?
+        } else {
+            let composed = notices.iter().map(|notice| self.composed(notice));
+            let composed = try_join_all(composed).await?;
+            compose::message(parent, composed.iter().flatten())
+        };
         let message = planned.map_or_else(|| self.message_id(tail.last_id()), str::to_owned);
-        if told.is_empty() {
-            return self
-                .ask_by_itself(parent, voice, &tail, &wakes, last.batch_size, &message)
-                .await;
-        }
-        let composed = told.iter().map(|notice| self.composed(notice));
-        let composed = try_join_all(composed).await?;
-        let parts = compose::message(parent, &composed.iter().flatten().collect::<Vec<_>>());
         let body = tail.body(&message, parts, false);
-        let planned = wakes.iter().map(|wake| wake.delegation.clone()).collect();
-        let store = &self.0.store;
-        store.wakes_sending(planned, message.clone()).await?;
+        let ids = wakes.iter().map(|wake| wake.delegation.clone()).collect();
+        self.0.store.wakes_sending(ids, message.clone()).await?;
         self.ask(parent, voice, &wakes, &message, &body).await
     }
 
-    /// Asks for a reply by a message that does nothing else.
-    pub(super) async fn ask_by_itself(
+    /// The message that only wakes, for a batch of so many. Its parts are fixed by the delegation whose end made the first
+    /// of these wakings due.
+    async fn waking_parts(
         &self,
         parent: &SessionId,
-        voice: &Voice,
-        tail: &Tail,
         wakes: &[&WakeRow],
         batch: usize,
-        message: &str,
-    ) -> Result<(), StepError> {
-        let store = &self.0.store;
+    ) -> Result<Vec<Value>, StepError> {
         let Some(first) = wakes.first() else {
-            return Ok(());
+            return Ok(Vec::new());
         };
-        let Some(row) = store.get(&first.delegation).await? else {
-            return Ok(());
-        };
-        let body = tail.body(message, waking_parts(parent, &row, batch), false);
-        let planned = wakes.iter().map(|wake| wake.delegation.clone()).collect();
-        store.wakes_sending(planned, message.to_owned()).await?;
-        self.ask(parent, voice, wakes, message, &body).await
+        let row = self.0.store.get(&first.delegation).await?;
+        let decided = row.and_then(|row| row.delegation.decided_at);
+        let at = decided.map_or(0, |at| u64::try_from(at.as_millisecond()).unwrap_or(0));
+        let id = |kind| fixed_part_id(&first.delegation, kind, at);
+        let rendered = notice::render_waking(batch);
+        let model = (id("wake/model"), rendered.model);
+        let person = (id("wake/person"), rendered.person);
+        Ok(vec![
+            compose::part(parent, &model, compose::SYNTHETIC),
+            compose::part(parent, &person, compose::IGNORED),
+        ])
     }
 
     /// Ends what would wake for a batch of which nothing stands in the session or is to come: a parent that has
@@ -344,20 +351,4 @@ impl Delivery {
             .get(id)
             .is_some_and(|woken| woken.tries >= TRIES)
     }
-}
-
-/// The message that only wakes. Its parts are fixed by the delegation whose end made it due.
-fn waking_parts(parent: &SessionId, row: &Row, batch: usize) -> Vec<serde_json::Value> {
-    let rendered = notice::render_waking(batch);
-    let spec = &row.delegation.spec;
-    let at = row
-        .delegation
-        .decided_at
-        .map_or(0, |at| u64::try_from(at.as_millisecond()).unwrap_or(0));
-    let model = (fixed_part_id(&spec.id, "wake/model", at), rendered.model);
-    let person = (fixed_part_id(&spec.id, "wake/person", at), rendered.person);
-    vec![
-        compose::part(parent, &model, compose::SYNTHETIC),
-        compose::part(parent, &person, compose::IGNORED),
-    ]
 }
