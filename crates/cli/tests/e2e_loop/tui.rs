@@ -88,6 +88,35 @@ async fn a_person_delegates_watches_is_told_and_leaves() {
     );
 }
 
+/// Those that wait at the same time come in one message; the person sees the line of each.
+#[tokio::test]
+async fn what_ended_while_the_parent_spoke_is_shown_line_by_line() {
+    let sandbox = sandbox("").await;
+    teach(&sandbox);
+    let tui = Tui::start(&sandbox, &[]).await.unwrap();
+    tui.line("please have two while you speak").await.unwrap();
+    tui.wait_for("I go on meanwhile", LIMIT).await.unwrap();
+    for name in ["alpha", "beta"] {
+        sandbox.model().open(name);
+    }
+    for row in list(&sandbox).await {
+        ended(&sandbox, row["id"].as_str().unwrap()).await;
+    }
+    sandbox.model().open("speech");
+    tui.wait_for("I was woken", LIMIT).await.unwrap();
+    let text = tui.text();
+    for name in ["alpha", "beta"] {
+        assert!(
+            text.contains(&format!("complete: About {name}")),
+            "the line of {name}:\n{text}"
+        );
+    }
+    assert!(
+        !text.contains("<task-"),
+        "only what is the person's:\n{text}"
+    );
+}
+
 fn teach(sandbox: &Sandbox) {
     let model = sandbox.model();
     let delegate = |names: &[&str], then: &str| {
@@ -98,8 +127,12 @@ fn teach(sandbox: &Sandbox) {
         names.iter().fold(Script::new(), call).step().say(then)
     };
     model.when(
-        "please have two",
+        "please have two pieces",
         delegate(&["alpha", "beta"], "both are under way"),
+    );
+    model.when(
+        "please have two while you speak",
+        delegate(&["alpha", "beta"], "I go on meanwhile").gate("speech"),
     );
     model.when(
         "please have a third",
@@ -117,6 +150,11 @@ fn teach(sandbox: &Sandbox) {
 }
 
 async fn newest(sandbox: &Sandbox) -> Value {
+    list(sandbox).await.remove(0)
+}
+
+async fn list(sandbox: &Sandbox) -> Vec<Value> {
     let done = sandbox.brigade(&["list", "--json"]).await.unwrap();
-    done.json().unwrap()["delegations"][0].clone()
+    let list = done.json().unwrap();
+    list["delegations"].as_array().unwrap().clone()
 }
