@@ -14,8 +14,8 @@ use tokio::process::{Child, Command};
 use super::failed;
 use crate::error::{Error, Result, io};
 
-/// Where it is measured, and what. All that was made is removed in the end, and nothing before: a file system that has
-/// much to remove is slow meanwhile.
+/// Where it is measured, and what. All that was made is removed in the end, and no folder before: a file system that has
+/// many files to remove is slow meanwhile.
 pub(super) struct Place {
     folder: tempfile::TempDir,
     /// The measured program.

@@ -158,10 +158,9 @@ impl Past<'_> {
         let mut starts = Vec::new();
         for round in 0..self.repeats {
             if round > 0 {
-                // Once taken up they are something else, so that each start gets them as they were. What was used
-                // stays until the end, like everything here.
-                let used = home.path(&format!("used-{round}"));
-                fs::rename(&store, &used).map_err(io("put a used store aside"))?;
+                // Once taken up they are something else, so that each start gets them as they were. Few disks have room
+                // for all the copies of a large store, and removing its few files is done before it is copied anew.
+                fs::remove_dir_all(&store).map_err(io("remove a used store"))?;
                 copy(&kept, &store)?;
             }
             let daemon = home.daemon().await?;
