@@ -102,6 +102,7 @@ impl Inner {
             let (answers, prompt) = (last.id().to_owned(), last.text());
             let messages = state.messages(session).iter();
             let seen: Vec<String> = messages.map(Message::text).collect();
+            let beside_another = self.is_beside_another(state, session);
             let assistant = state.new_id("msg");
             let info = json!({"id": assistant, "role": "assistant", "sessionID": session, "parentID": answers,
                 "agent": "build", "providerID": "scripted", "modelID": "main", "time": {"created": state.now}});
@@ -110,6 +111,8 @@ impl Inner {
                 session: session.to_owned(),
                 process: self.name.clone(),
                 answers: answers.clone(),
+                assistant: assistant.clone(),
+                beside_another,
                 seen: seen.join("\n"),
             });
             state.session_mut(session)?.messages.push(Message {
@@ -125,6 +128,17 @@ impl Inner {
         })?;
         self.emit("message.updated", session, &json!({"info": info}));
         Some(request)
+    }
+
+    /// Whether the latest answer is another process's, and still being given.
+    fn is_beside_another(&self, state: &State, session: &str) -> bool {
+        let latest = state.latest(session, Message::is_assistant);
+        latest.is_some_and(|answer| {
+            let under_way = answer.info["finish"].is_null() && answer.info["error"].is_null();
+            let mut requests = state.requests.iter();
+            let asked = requests.find(|request| request.assistant == answer.id());
+            under_way && asked.is_some_and(|request| request.process != self.name)
+        })
     }
 
     async fn play(&self, session: &str, request: &Request, steps: &mut VecDeque<Step>) -> End {

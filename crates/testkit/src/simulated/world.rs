@@ -79,6 +79,11 @@ pub struct ModelRequest {
     pub process: String,
     /// The user message that it answers.
     pub answers: String,
+    /// The assistant's message that holds the answer.
+    pub assistant: String,
+    /// Whether another process was answering in the session just then. A process takes the latest answer for its own
+    /// last one, so two that are in one session at once ask again for as long as the other is not through.
+    pub beside_another: bool,
     /// Everything the model was sent.
     pub seen: String,
 }
